@@ -1,1 +1,36 @@
-//! What Rackberry decides.
+//! What Rackberry decides, apart from what it does: types and pure functions.
+//!
+//! | module | one sentence |
+//! |---|---|
+//! | [`id`], [`time`], [`text`] | identifiers, the clock's readings and untrusted text, each parsed once at the edge |
+//! | [`host`], [`hardware`] | a machine we may boot: who it is, and what it is made of |
+//! | [`image`] | imported media and what was found out about them |
+//! | [`event`] | one durable line of a host's history |
+//! | [`task`] | one atomic step with one outcome, and the order an agent gets for it |
+//! | [`workflow`] | the graph of tasks a profile asks for |
+//! | [`profile`] | an installable system: `profile.toml`, parameters, templates |
+//! | [`install`] | one run of a workflow on one host: the state machine, the Arm, the plan |
+//! | [`agent`] | the words the agent and the box exchange, one source for both ends |
+//! | [`dhcp`] | (feature) what to answer to a DHCP packet |
+//! | [`boot`] | (feature) what a network-booting host is given |
+//!
+//! Rules: no tokio, database, files, sockets, clock or randomness in here; time, identifiers and random bytes are
+//! passed in. Imports point one way: `event, host, image <- task <- workflow <- profile <- install <- { agent, dhcp,
+//! boot }`, and the last ones never import each other.
+
+pub mod agent;
+#[cfg(feature = "boot")]
+pub mod boot;
+#[cfg(feature = "dhcp")]
+pub mod dhcp;
+pub mod event;
+pub mod hardware;
+pub mod host;
+pub mod id;
+pub mod image;
+pub mod install;
+pub mod profile;
+pub mod task;
+pub mod text;
+pub mod time;
+pub mod workflow;
