@@ -1,0 +1,319 @@
+//! One session: the task that opens a file and carries one [`Transfer`] over its own socket.
+
+use crate::content::{Content, OpenError, Source};
+use crate::observer::{Observer, Refusal, TransferInfo};
+use crate::options::Limits;
+use crate::packet::{ErrorCode, Mode, Packet, ReadRequest};
+use crate::reader::{self, Reader};
+use crate::socket::{TransferSocket, blksize_of_path};
+use crate::transfer::{Blocks, Outcome, Step, Transfer};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+/// Longer than any client waits for the first answer.
+const OPEN_PATIENCE: Duration = Duration::from_secs(20);
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
+/// Answers to packets of others, so that two confused machines cannot keep each other busy.
+const MOST_STRANGERS_ANSWERED: u32 = 16;
+/// After the request, only ACK and ERROR come; an ERROR's text may be cut.
+const LONGEST_ANSWER: usize = 600;
+
+/// What the server tells a session.
+pub(crate) enum Command {
+    /// The client sent the same request again.
+    Repeated,
+    /// End with this outcome.
+    Stop(Outcome),
+}
+
+/// What the server can see of a session, to decide which may make room.
+pub(crate) struct Activity {
+    epoch: Instant,
+    heard_at: AtomicU64,
+    heard: AtomicBool,
+    lingers: AtomicBool,
+}
+
+impl Activity {
+    pub(crate) fn new() -> Self {
+        Self {
+            epoch: Instant::now(),
+            heard_at: AtomicU64::new(0),
+            heard: AtomicBool::new(false),
+            lingers: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn age(&self) -> Duration {
+        self.epoch.elapsed()
+    }
+
+    /// Time since the client was last heard.
+    pub(crate) fn silence(&self) -> Duration {
+        self.age().saturating_sub(Duration::from_millis(self.heard_at.load(Ordering::Relaxed)))
+    }
+
+    /// Whether the client answered anything since its request.
+    pub(crate) fn heard(&self) -> bool {
+        self.heard.load(Ordering::Relaxed)
+    }
+
+    /// Whether all is sent and only the last acknowledgement is missing.
+    pub(crate) fn lingers(&self) -> bool {
+        self.lingers.load(Ordering::Relaxed)
+    }
+
+    fn packet_came(&self, transfer: &Transfer) {
+        let age = u64::try_from(self.age().as_millis()).unwrap_or(u64::MAX);
+        self.heard_at.store(age, Ordering::Relaxed);
+        self.heard.store(transfer.heard(), Ordering::Relaxed);
+        self.lingers.store(transfer.lingers(), Ordering::Relaxed);
+    }
+}
+
+/// Everything one session needs.
+pub(crate) struct Session<S, O> {
+    pub(crate) id: u64,
+    pub(crate) peer: SocketAddr,
+    pub(crate) local: IpAddr,
+    pub(crate) request: ReadRequest,
+    pub(crate) source: Arc<S>,
+    pub(crate) observer: Arc<O>,
+    pub(crate) limits: Limits,
+    pub(crate) commands: mpsc::Receiver<Command>,
+    pub(crate) activity: Arc<Activity>,
+}
+
+impl<S: Source, O: Observer> Session<S, O> {
+    pub(crate) async fn run(mut self) {
+        let socket = match TransferSocket::open(self.local, self.peer) {
+            Ok(socket) => socket,
+            Err(error) => return self.refuse(&Refusal::Socket(error.to_string())),
+        };
+        let opening = open(&*self.source, &self.request, self.peer, self.local);
+        let opened = tokio::select! {
+            opened = opening => opened,
+            _stopped = stop_command(&mut self.commands) => return,
+        };
+        match opened {
+            Ok((content, limits)) => {
+                let limits = limits.unwrap_or_else(|| self.limits.clone());
+                self.carry(socket, content, limits).await;
+            }
+            Err(refusal) => {
+                if let Some(error) = answer_to(&refusal) {
+                    socket.send(&error).await;
+                }
+                self.refuse(&refusal);
+            }
+        }
+    }
+
+    async fn carry(mut self, mut socket: TransferSocket, content: Content, mut limits: Limits) {
+        limits.max_blksize = limits.max_blksize.min(blksize_of_path(self.local, self.peer));
+        let begun = Instant::now();
+        let (mut transfer, mut step) = Transfer::start(&self.request, content.len(), &limits, Duration::ZERO);
+        let info = self.describe(&transfer, content.len());
+        let mut reader = Reader::new(content, transfer.agreed().blksize);
+        let observer = Arc::clone(&self.observer);
+        let mut progress = Progress::new(&*observer, &info, begun);
+        let mut strangers = 0;
+        observer.started(&info);
+        let outcome = loop {
+            match step {
+                Step::Wait => {}
+                Step::SendOack(options) => socket.send(&Packet::Oack(options)).await,
+                Step::SendBlocks(blocks) => {
+                    let sending = send(&mut socket, &transfer, &mut reader, blocks, limits.patience);
+                    let sent = tokio::select! {
+                        sent = sending => sent,
+                        outcome = stop_command(&mut self.commands) => Err(outcome),
+                    };
+                    match sent {
+                        Ok(()) => transfer.on_sent(begun.elapsed()),
+                        Err(outcome) => break outcome,
+                    }
+                }
+                Step::End(outcome) => break outcome,
+            }
+            step = self.next_step(&mut transfer, &socket, begun, &mut strangers).await;
+            progress.report(transfer.acked_bytes());
+        };
+        if let Some(error) = farewell(&outcome) {
+            socket.send(&error).await;
+        }
+        observer.ended(&info, transfer.acked_bytes(), &outcome, begun.elapsed());
+    }
+
+    /// Waits for whatever comes first: a packet, a command, the deadline.
+    async fn next_step(
+        &mut self,
+        transfer: &mut Transfer,
+        socket: &TransferSocket,
+        begun: Instant,
+        strangers: &mut u32,
+    ) -> Step {
+        let mut buffer = [0; LONGEST_ANSWER];
+        tokio::select! {
+            received = socket.receive(&mut buffer) => match received {
+                Ok((len, from)) => {
+                    let datagram = buffer.get(..len).unwrap_or_default();
+                    self.on_datagram(transfer, socket, datagram, from, begun.elapsed(), strangers)
+                }
+                Err(_) => {
+                    // Nothing says that the next call fares better at once.
+                    sleep(Duration::from_millis(10)).await;
+                    Step::Wait
+                }
+            },
+            command = self.commands.recv() => match command {
+                Some(Command::Repeated) => transfer.on_repeated_request(begun.elapsed()),
+                Some(Command::Stop(outcome)) => Step::End(outcome),
+                None => Step::End(Outcome::Stopped),
+            },
+            () = sleep_until(begun + transfer.deadline()) => transfer.on_timeout(begun.elapsed()),
+        }
+    }
+
+    fn on_datagram(
+        &self,
+        transfer: &mut Transfer,
+        socket: &TransferSocket,
+        datagram: &[u8],
+        from: SocketAddr,
+        now: Duration,
+        strangers: &mut u32,
+    ) -> Step {
+        let packet = Packet::decode(datagram);
+        if (from.ip(), from.port()) != (self.peer.ip(), self.peer.port()) {
+            let is_error = matches!(packet, Ok(Packet::Error { .. }));
+            if !is_error && *strangers < MOST_STRANGERS_ANSWERED {
+                *strangers += 1;
+                socket.send_unknown_tid(from, &Packet::error(ErrorCode::UNKNOWN_TID, "unknown transfer ID"));
+            }
+            return Step::Wait;
+        }
+        let Ok(packet) = packet else {
+            return Step::Wait;
+        };
+        let step = transfer.on_packet(&packet, now);
+        self.activity.packet_came(transfer);
+        step
+    }
+
+    fn describe(&self, transfer: &Transfer, len: u64) -> TransferInfo {
+        TransferInfo {
+            id: self.id,
+            peer: self.peer,
+            local: self.local,
+            filename: self.request.filename.clone(),
+            len,
+            blksize: transfer.agreed().blksize,
+            windowsize: transfer.agreed().windowsize,
+        }
+    }
+
+    fn refuse(&self, refusal: &Refusal) {
+        self.observer.refused(self.peer, &self.request.filename, refusal);
+    }
+}
+
+/// Opens what was asked, in the mode asked.
+async fn open<S: Source>(
+    source: &S,
+    request: &ReadRequest,
+    peer: SocketAddr,
+    local: IpAddr,
+) -> Result<(Content, Option<Limits>), Refusal> {
+    if request.mode == Mode::Mail {
+        return Err(Refusal::MailMode);
+    }
+    let opening = timeout(OPEN_PATIENCE, source.open(request, peer, local));
+    let opened = opening.await.map_err(|_elapsed| Refusal::SourceTooSlow)?.map_err(Refusal::Source)?;
+    let content = reader::in_mode(opened.data, request.mode).await;
+    let content = content.map_err(|error| Refusal::Netascii(error.to_string()))?;
+    Ok((content, opened.limits))
+}
+
+/// The ERROR that tells the client of a refusal, if it is told.
+fn answer_to(refusal: &Refusal) -> Option<Packet<'static>> {
+    let (code, text) = match refusal {
+        Refusal::Source(OpenError::NotFound) => (ErrorCode::NOT_FOUND, "file not found"),
+        Refusal::Source(OpenError::AccessDenied) => (ErrorCode::ACCESS_VIOLATION, "access denied"),
+        Refusal::Source(OpenError::Busy(text)) | Refusal::Netascii(text) => (ErrorCode::UNDEFINED, text.as_str()),
+        Refusal::SourceTooSlow => (ErrorCode::UNDEFINED, "the file took too long to open"),
+        Refusal::MailMode => (ErrorCode::ILLEGAL_OPERATION, "mail mode is not supported"),
+        Refusal::Write => (ErrorCode::ACCESS_VIOLATION, "this server is read-only"),
+        Refusal::Source(OpenError::Silent) | Refusal::SessionsFull | Refusal::HostSessionsFull | Refusal::Socket(_) => {
+            return None;
+        }
+    };
+    Some(Packet::error(code, text))
+}
+
+/// The ERROR that goes with an end that the client has not asked for.
+///
+/// A replaced session says nothing: the client's new transfer uses the same port and would take it for its own.
+fn farewell(outcome: &Outcome) -> Option<Packet<'static>> {
+    let text = match outcome {
+        Outcome::ReadFailed(_) => "the file cannot be read to its end",
+        Outcome::Stopped => "the server is stopping",
+        Outcome::Complete
+        | Outcome::Unconfirmed
+        | Outcome::Probed
+        | Outcome::Refused { .. }
+        | Outcome::TimedOut
+        | Outcome::Replaced => return None,
+    };
+    Some(Packet::error(ErrorCode::UNDEFINED, text))
+}
+
+async fn send(
+    socket: &mut TransferSocket,
+    transfer: &Transfer,
+    reader: &mut Reader,
+    blocks: Blocks,
+    patience: Duration,
+) -> Result<(), Outcome> {
+    let sent = timeout(patience, socket.send_blocks(transfer, reader, blocks)).await;
+    let too_slow = || io::Error::new(io::ErrorKind::TimedOut, "reading took too long");
+    sent.unwrap_or_else(|_elapsed| Err(too_slow())).map_err(|error| Outcome::ReadFailed(error.to_string()))
+}
+
+/// Waits for the command to stop, past repeated requests, which mean nothing while there is something to send anyway.
+async fn stop_command(commands: &mut mpsc::Receiver<Command>) -> Outcome {
+    loop {
+        match commands.recv().await {
+            Some(Command::Repeated) => {}
+            Some(Command::Stop(outcome)) => return outcome,
+            None => return Outcome::Stopped,
+        }
+    }
+}
+
+/// Passes progress on, but not each packet's.
+struct Progress<'a, O> {
+    observer: &'a O,
+    info: &'a TransferInfo,
+    told_at: Instant,
+    told: u64,
+}
+
+impl<'a, O: Observer> Progress<'a, O> {
+    fn new(observer: &'a O, info: &'a TransferInfo, told_at: Instant) -> Self {
+        Self { observer, info, told_at, told: 0 }
+    }
+
+    fn report(&mut self, acked: u64) {
+        if acked > self.told && self.told_at.elapsed() >= PROGRESS_INTERVAL {
+            self.told_at = Instant::now();
+            self.told = acked;
+            self.observer.progress(self.info, acked);
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! The sockets: a listener that learns which of our addresses was asked, and the socket of one transfer.
+
+use crate::packet::{Packet, data_header};
+use crate::reader::Reader;
+use crate::transfer::{Blocks, Transfer};
+use nix::cmsg_space;
+use nix::libc;
+use nix::sys::socket::sockopt::{IpMtu, Ipv4PacketInfo, Ipv6RecvPacketInfo, UdpGsoSegment};
+use nix::sys::socket::{
+    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, getsockopt, recvmsg, sendmsg, setsockopt,
+};
+use std::io::{self, IoSlice, IoSliceMut};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::os::fd::AsRawFd;
+use tokio::io::Interest;
+use tokio::net::UdpSocket;
+
+/// Longer datagrams are no request: RFC 2347 ends them at 512 bytes, and some clients go beyond.
+pub(crate) const LONGEST_REQUEST: usize = 1500;
+
+/// A datagram that came to a listening socket.
+pub(crate) struct Arrival {
+    pub(crate) len: usize,
+    pub(crate) peer: SocketAddr,
+    pub(crate) local: IpAddr,
+}
+
+/// A listening socket.
+pub(crate) struct Listener {
+    socket: UdpSocket,
+    bound: SocketAddr,
+}
+
+impl Listener {
+    /// Takes over a socket that [`prepare_listening`] has prepared.
+    pub(crate) fn new(socket: std::net::UdpSocket) -> io::Result<Self> {
+        let bound = socket.local_addr()?;
+        Ok(Self { socket: UdpSocket::from_std(socket)?, bound })
+    }
+
+    /// The next datagram; `None` for one that cannot be a request to us: cut off, or sent to a broadcast or multicast address
+    /// (RFC 1123 section 4.2.3.5 leaves those unanswered).
+    pub(crate) async fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<Arrival>> {
+        self.socket.async_io(Interest::READABLE, || self.receive_now(buffer)).await
+    }
+
+    fn receive_now(&self, buffer: &mut [u8]) -> io::Result<Option<Arrival>> {
+        let mut control = cmsg_space!(libc::in6_pktinfo, libc::in_pktinfo);
+        let mut parts = [IoSliceMut::new(buffer)];
+        let fd = self.socket.as_raw_fd();
+        let message = recvmsg::<SockaddrStorage>(fd, &mut parts, Some(&mut control), MsgFlags::empty())?;
+        if message.flags.contains(MsgFlags::MSG_TRUNC) {
+            return Ok(None);
+        }
+        let peer = message.address.as_ref().and_then(socket_addr).filter(can_be_a_client);
+        let (Some(peer), Some(local)) = (peer, self.asked_address(message.cmsgs()?)) else {
+            return Ok(None);
+        };
+        Ok(Some(Arrival { len: message.bytes, peer, local }))
+    }
+
+    fn asked_address(&self, messages: impl Iterator<Item = ControlMessageOwned>) -> Option<IpAddr> {
+        for message in messages {
+            match message {
+                ControlMessageOwned::Ipv4PacketInfo(info) => {
+                    let asked = Ipv4Addr::from(info.ipi_addr.s_addr.to_ne_bytes());
+                    let ours = Ipv4Addr::from(info.ipi_spec_dst.s_addr.to_ne_bytes());
+                    return (asked == ours).then_some(IpAddr::V4(ours));
+                }
+                ControlMessageOwned::Ipv6PacketInfo(info) => {
+                    let asked = Ipv6Addr::from(info.ipi6_addr.s6_addr);
+                    return (!asked.is_multicast()).then_some(IpAddr::V6(asked).to_canonical());
+                }
+                _ => {}
+            }
+        }
+        let bound = self.bound.ip();
+        (!bound.is_unspecified()).then_some(bound)
+    }
+}
+
+/// Sets up a bound socket for listening and returns its address.
+pub(crate) fn prepare_listening(socket: &std::net::UdpSocket) -> io::Result<SocketAddr> {
+    socket.set_nonblocking(true)?;
+    let bound = socket.local_addr()?;
+    match bound {
+        SocketAddr::V4(_) => setsockopt(socket, Ipv4PacketInfo, &true)?,
+        SocketAddr::V6(_) => setsockopt(socket, Ipv6RecvPacketInfo, &true)?,
+    }
+    Ok(bound)
+}
+
+fn socket_addr(address: &SockaddrStorage) -> Option<SocketAddr> {
+    if let Some(v4) = address.as_sockaddr_in() {
+        return Some(SocketAddrV4::from(*v4).into());
+    }
+    let v6 = SocketAddrV6::from(*address.as_sockaddr_in6()?);
+    // A dual-stack socket shows IPv4 clients as ::ffff:a.b.c.d.
+    Some(match v6.ip().to_ipv4_mapped() {
+        Some(v4) => SocketAddrV4::new(v4, v6.port()).into(),
+        None => v6.into(),
+    })
+}
+
+fn can_be_a_client(peer: &SocketAddr) -> bool {
+    let ip = peer.ip();
+    peer.port() != 0 && !ip.is_unspecified() && !ip.is_multicast() && ip != IpAddr::V4(Ipv4Addr::BROADCAST)
+}
+
+/// A fresh port on `local`, from which `peer` is answered.
+fn fresh(local: IpAddr, peer: SocketAddr) -> io::Result<std::net::UdpSocket> {
+    let address = match (local, peer) {
+        // A link-local address is one only together with its interface.
+        (IpAddr::V6(ip), SocketAddr::V6(peer)) => SocketAddrV6::new(ip, 0, 0, peer.scope_id()).into(),
+        _ => SocketAddr::new(local, 0),
+    };
+    let socket = std::net::UdpSocket::bind(address)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+/// Sends one ERROR from a port of its own; a failure counts as a lost packet.
+pub(crate) fn send_error_once(local: IpAddr, peer: SocketAddr, error: &Packet<'_>) {
+    if let Ok(socket) = fresh(local, peer) {
+        let _lost = socket.send_to(&error.encode(), peer);
+    }
+}
+
+/// The blksize that still fits the path unfragmented: 32 bytes for IPv4, UDP and TFTP headers (52 for IPv6), as dnsmasq counts.
+pub(crate) fn blksize_of_path(local: IpAddr, peer: SocketAddr) -> u16 {
+    const ETHERNET: u16 = 1500;
+    match peer {
+        SocketAddr::V4(_) => ipv4_mtu(local, peer).unwrap_or(ETHERNET).saturating_sub(32),
+        SocketAddr::V6(_) => ETHERNET - 52,
+    }
+}
+
+fn ipv4_mtu(local: IpAddr, peer: SocketAddr) -> Option<u16> {
+    // Only a connected socket has a path; the transfer's own stays unconnected, to hear packets of others and answer them.
+    let probe = fresh(local, peer).ok()?;
+    probe.connect(peer).ok()?;
+    let mtu = getsockopt(&probe, IpMtu).ok()?;
+    Some(u16::try_from(mtu).unwrap_or(u16::MAX))
+}
+
+/// The socket of one transfer.
+pub(crate) struct TransferSocket {
+    socket: UdpSocket,
+    peer: SocketAddr,
+    /// Whether the kernel still takes a window in one call (UDP_SEGMENT).
+    segmenting: bool,
+}
+
+impl TransferSocket {
+    pub(crate) fn open(local: IpAddr, peer: SocketAddr) -> io::Result<Self> {
+        let socket = UdpSocket::from_std(fresh(local, peer)?)?;
+        // A kernel that does not know the option would send the whole window as one datagram.
+        let segmenting = getsockopt(&socket, UdpGsoSegment).is_ok();
+        Ok(Self { socket, peer, segmenting })
+    }
+
+    /// The next datagram, from whomever.
+    pub(crate) async fn receive(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        self.socket.recv_from(buffer).await
+    }
+
+    /// Sends a packet to the client. A failure counts as a lost packet, which the timers repair or give up on.
+    pub(crate) async fn send(&self, packet: &Packet<'_>) {
+        let _lost = self.socket.send_to(&packet.encode(), self.peer).await;
+    }
+
+    /// Tells another that it has no part in this transfer.
+    pub(crate) fn send_unknown_tid(&self, stranger: SocketAddr, error: &Packet<'_>) {
+        let _lost = self.socket.try_send_to(&error.encode(), stranger);
+    }
+
+    /// Sends a run of blocks, as many at a time as the kernel takes.
+    ///
+    /// # Errors
+    /// Only when the file cannot be read; packets that cannot be sent count as lost.
+    pub(crate) async fn send_blocks(
+        &mut self,
+        transfer: &Transfer,
+        reader: &mut Reader,
+        blocks: Blocks,
+    ) -> io::Result<()> {
+        let end = blocks.first + blocks.count;
+        let mut next = blocks.first;
+        while next < end {
+            let count = self.most_at_once(transfer).min(end - next);
+            let (first, last) = (transfer.block(next), transfer.block(next + count - 1));
+            reader.prepare(first.offset, last.offset + last.len as u64).await?;
+            let group = Group::gather(transfer, reader, next, count)?;
+            match self.send_group(&group, transfer.agreed().blksize).await {
+                Err(error) if count > 1 && refuses_segments(&error) => self.segmenting = false,
+                Ok(()) | Err(_) => next += count,
+            }
+        }
+        Ok(())
+    }
+
+    /// The kernel splits at most 64 segments and one IP packet's worth of bytes.
+    fn most_at_once(&self, transfer: &Transfer) -> u64 {
+        if !self.segmenting {
+            return 1;
+        }
+        (65_000 / (u64::from(transfer.agreed().blksize) + 4)).clamp(1, 64)
+    }
+
+    async fn send_group(&self, group: &Group<'_>, blksize: u16) -> io::Result<()> {
+        let parts = group.parts();
+        let segment = blksize.saturating_add(4);
+        let segments = [ControlMessage::UdpGsoSegments(&segment)];
+        let control = if group.headers.len() > 1 { segments.as_slice() } else { &[] };
+        let peer = SockaddrStorage::from(self.peer);
+        let fd = self.socket.as_raw_fd();
+        let send = || Ok(sendmsg(fd, &parts, control, MsgFlags::empty(), Some(&peer))?);
+        self.socket.async_io(Interest::WRITABLE, send).await.map(|_bytes| ())
+    }
+}
+
+/// What the kernel says when it cannot split: no such option, a segment over the MTU, no checksum offload.
+fn refuses_segments(error: &io::Error) -> bool {
+    let codes = [libc::EINVAL, libc::EMSGSIZE, libc::EIO, libc::ENOPROTOOPT, libc::EOPNOTSUPP];
+    error.raw_os_error().is_some_and(|code| codes.contains(&code))
+}
+
+/// Consecutive blocks that leave in one system call.
+struct Group<'a> {
+    headers: Vec<[u8; 4]>,
+    data: Vec<&'a [u8]>,
+}
+
+impl<'a> Group<'a> {
+    fn gather(transfer: &Transfer, reader: &'a Reader, first: u64, count: u64) -> io::Result<Self> {
+        let mut group = Self { headers: Vec::new(), data: Vec::new() };
+        for number in first..first + count {
+            let block = transfer.block(number);
+            let data = reader.bytes(block.offset, block.len);
+            let missing = || io::Error::other(format!("no bytes at {}", block.offset));
+            group.headers.push(data_header(block.wire));
+            group.data.push(data.ok_or_else(missing)?);
+        }
+        Ok(group)
+    }
+
+    fn parts(&self) -> Vec<IoSlice<'_>> {
+        let pairs = self.headers.iter().zip(&self.data);
+        pairs.flat_map(|(header, data)| [IoSlice::new(header), IoSlice::new(data)]).collect()
+    }
+}

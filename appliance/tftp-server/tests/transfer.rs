@@ -1,0 +1,475 @@
+//! Transfers over a simulated network: what the state machine decides, with virtual time and no socket.
+
+use proptest::prelude::*;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tftp_server::transfer::Blocks;
+use tftp_server::{ErrorCode, Limits, Mode, Outcome, Packet, ReadRequest, RollOver, Step, Transfer};
+
+const MS: Duration = Duration::from_millis(1);
+
+#[test]
+fn without_options_one_block_of_512_bytes_goes_out_at_a_time() {
+    let (mut transfer, step) = start(&ReadRequest::octet("x"), 1000);
+    assert_eq!(step, send(1, 1));
+    assert_eq!(transfer.block(1).len, 512);
+    assert_eq!(transfer.on_packet(&Packet::Ack(1), MS), send(2, 1));
+    assert_eq!(transfer.block(2).len, 488);
+    assert_eq!(transfer.on_packet(&Packet::Ack(2), 2 * MS), Step::End(Outcome::Complete));
+    assert_eq!(transfer.acked_bytes(), 1000);
+}
+
+#[test]
+fn a_length_that_is_a_multiple_of_blksize_ends_with_an_empty_block() {
+    for (len, last) in [(0, 1), (512, 2), (1024, 3)] {
+        let (mut transfer, _) = start(&ReadRequest::octet("x"), len);
+        for block in 1..last {
+            assert_eq!(transfer.on_packet(&Packet::Ack(block), MS), send(block as u64 + 1, 1));
+        }
+        assert_eq!(transfer.block(last.into()).len, 0);
+        assert_eq!(transfer.on_packet(&Packet::Ack(last), MS), Step::End(Outcome::Complete));
+    }
+}
+
+#[test]
+fn no_data_leaves_before_the_oack_is_acknowledged() {
+    let (mut transfer, step) = start(&windowed(16), 1 << 20);
+    let Step::SendOack(options) = step else { panic!("no OACK") };
+    assert_eq!(options[0].name, "windowsize");
+    assert_eq!(transfer.on_packet(&Packet::Ack(1), MS), Step::Wait);
+    assert_eq!(transfer.on_packet(&Packet::Ack(0), MS), send(1, 16));
+}
+
+#[test]
+fn a_client_that_never_answers_gets_one_packet_and_five_repeats_within_thirty_seconds() {
+    for request in [ReadRequest::octet("x"), windowed(64), windowed(64).with("blksize", 1428).with("timeout", 255)] {
+        let (mut transfer, first) = start(&request, 1 << 20);
+        let mut repeats = 0;
+        let end = loop {
+            match transfer.on_timeout(transfer.deadline()) {
+                Step::End(outcome) => break outcome,
+                step => assert_eq!(step, first),
+            }
+            repeats += 1;
+        };
+        assert_eq!((repeats, end), (5, Outcome::TimedOut));
+        assert!(transfer.deadline() < 30_000 * MS);
+    }
+}
+
+#[test]
+fn repeated_requests_count_among_the_repeats() {
+    let (mut transfer, first) = start(&windowed(4), 5000);
+    for _ in 0..5 {
+        assert_eq!(transfer.on_repeated_request(MS), first);
+    }
+    assert_eq!(transfer.on_repeated_request(MS), Step::Wait);
+    assert_eq!(transfer.on_timeout(transfer.deadline()), Step::End(Outcome::TimedOut));
+}
+
+#[test]
+fn a_repeated_request_after_the_first_answer_means_nothing() {
+    let (mut transfer, _) = start(&windowed(4), 5000);
+    transfer.on_packet(&Packet::Ack(0), MS);
+    assert_eq!(transfer.on_repeated_request(2 * MS), Step::Wait);
+}
+
+#[test]
+fn a_duplicate_ack_of_a_single_block_never_sends_anything() {
+    let (mut transfer, _) = start(&ReadRequest::octet("x"), 10_000);
+    transfer.on_packet(&Packet::Ack(1), MS);
+    for later in [1, 2, 500] {
+        assert_eq!(transfer.on_packet(&Packet::Ack(1), later * MS), Step::Wait);
+        assert_eq!(transfer.on_packet(&Packet::Ack(0), later * MS), Step::Wait);
+    }
+}
+
+#[test]
+fn a_gap_sends_everything_after_the_acknowledged_block_again() {
+    let (mut transfer, _) = start(&windowed(8), 1 << 20);
+    transfer.on_packet(&Packet::Ack(0), MS);
+    assert_eq!(transfer.on_packet(&Packet::Ack(3), 2 * MS), send(4, 8));
+}
+
+#[test]
+fn a_lost_first_block_of_a_window_is_told_by_a_duplicate_and_believed_once() {
+    let (mut transfer, _) = start(&windowed(8), 1 << 20);
+    transfer.on_packet(&Packet::Ack(0), MS);
+    transfer.on_packet(&Packet::Ack(8), 3 * MS);
+    assert_eq!(transfer.on_packet(&Packet::Ack(8), 3 * MS), Step::Wait, "sooner than an answer can come");
+    assert_eq!(transfer.on_packet(&Packet::Ack(8), 5 * MS), send(9, 8));
+    assert_eq!(transfer.on_packet(&Packet::Ack(8), 8 * MS), Step::Wait, "believed once");
+    transfer.on_packet(&Packet::Ack(16), 9 * MS);
+    assert_eq!(transfer.on_packet(&Packet::Ack(16), 30 * MS), Step::Wait, "its own second copy may be the cause");
+}
+
+#[test]
+fn gap_reports_of_the_first_copy_do_not_send_a_repeated_window_once_more() {
+    let (mut transfer, _) = start(&windowed(8), 1 << 20);
+    transfer.on_packet(&Packet::Ack(0), 10 * MS);
+    transfer.on_packet(&Packet::Ack(8), 20 * MS);
+    assert_eq!(transfer.on_packet(&Packet::Ack(10), 30 * MS), send(11, 8));
+    assert_eq!(transfer.on_packet(&Packet::Ack(12), 31 * MS), send(19, 2));
+}
+
+#[test]
+fn repeats_follow_the_measured_round_trip_and_double() {
+    let (mut transfer, _) = start(&ReadRequest::octet("x"), 1 << 20);
+    let mut now = Duration::ZERO;
+    for block in 1..=20 {
+        now += 10 * MS;
+        transfer.on_packet(&Packet::Ack(block), now);
+    }
+    let mut waits = Vec::new();
+    for _ in 0..4 {
+        waits.push((transfer.deadline() - now).as_millis());
+        assert_eq!(transfer.on_timeout(transfer.deadline() - MS), Step::Wait);
+        now = transfer.deadline();
+        assert_eq!(transfer.on_timeout(now), send(21, 1));
+    }
+    assert_eq!(waits, [30, 60, 120, 240]);
+}
+
+#[test]
+fn the_round_trip_of_a_repeated_block_is_not_measured() {
+    let (mut transfer, _) = start(&ReadRequest::octet("x"), 1 << 20);
+    transfer.on_packet(&Packet::Ack(1), 100 * MS);
+    let late = transfer.deadline();
+    transfer.on_timeout(late);
+    // Answered 1 ms after the repeat: taken for a round trip, it would shorten the wait far below 300 ms.
+    transfer.on_packet(&Packet::Ack(2), late + MS);
+    assert!(transfer.deadline() - (late + MS) >= 300 * MS);
+}
+
+#[test]
+fn a_client_that_took_data_is_waited_for_twenty_seconds() {
+    let (mut transfer, _) = start(&ReadRequest::octet("x"), 1 << 20);
+    transfer.on_packet(&Packet::Ack(1), MS);
+    loop {
+        let now = transfer.deadline();
+        if let Step::End(outcome) = transfer.on_timeout(now) {
+            assert_eq!(outcome, Outcome::TimedOut);
+            assert!(now > 20_000 * MS && now < 30_000 * MS, "{now:?}");
+            break;
+        }
+    }
+}
+
+#[test]
+fn when_only_the_last_ack_is_missing_the_transfer_is_no_failure() {
+    let (mut transfer, _) = start(&ReadRequest::octet("x"), 600);
+    transfer.on_packet(&Packet::Ack(1), MS);
+    assert!(transfer.lingers());
+    let outcome = loop {
+        match transfer.on_timeout(transfer.deadline()) {
+            Step::End(outcome) => break outcome,
+            step => assert_eq!(step, send(2, 1)),
+        }
+    };
+    assert_eq!(outcome, Outcome::Unconfirmed);
+    assert!(outcome.is_normal());
+}
+
+#[test]
+fn a_size_probe_is_no_failure() {
+    for code in [ErrorCode::UNDEFINED, ErrorCode::OPTION_REFUSED] {
+        let (mut transfer, _) = start(&ReadRequest::octet("x").with("tsize", 0), 600);
+        let step = transfer.on_packet(&Packet::error(code, "User aborted"), MS);
+        assert_eq!(step, Step::End(Outcome::Probed));
+    }
+}
+
+#[test]
+fn an_error_after_data_or_of_another_kind_is_the_clients_refusal() {
+    let (mut transfer, _) = start(&ReadRequest::octet("x"), 6000);
+    transfer.on_packet(&Packet::Ack(1), MS);
+    let step = transfer.on_packet(&Packet::error(ErrorCode::UNDEFINED, "closed"), MS);
+    assert_eq!(step, Step::End(Outcome::Refused { code: ErrorCode::UNDEFINED, message: "closed".into() }));
+    let (mut transfer, _) = start(&ReadRequest::octet("x"), 6000);
+    let step = transfer.on_packet(&Packet::error(ErrorCode(3), "disk full"), MS);
+    let Step::End(outcome) = step else { panic!("goes on") };
+    assert!(!outcome.is_normal());
+}
+
+#[test]
+fn netascii_agrees_no_size() {
+    let mut request = ReadRequest::octet("x").with("tsize", 0);
+    request.mode = Mode::Netascii;
+    assert_eq!(start(&request, 10).1, send(1, 1));
+}
+
+#[test]
+fn block_numbers_roll_over_as_the_limits_say() {
+    for (roll_over, after) in [(RollOver::ToZero, [65535, 0, 1]), (RollOver::ToOne, [65535, 1, 2])] {
+        let limits = Limits { roll_over, ..Limits::default() };
+        let (transfer, _) = Transfer::start(&ReadRequest::octet("x"), 512 * 200_000, &limits, Duration::ZERO);
+        assert_eq!([65535, 65536, 65537].map(|block| transfer.block(block).wire), after);
+    }
+    let limits = Limits { roll_over: RollOver::ToOne, ..Limits::default() };
+    let (transfer, _) = Transfer::start(&ReadRequest::octet("x"), 512 * 200_000, &limits, Duration::ZERO);
+    assert_eq!(transfer.block(131_071).wire, 1);
+}
+
+#[test]
+fn seventy_thousand_and_more_blocks_arrive_whole_with_either_roll_over() {
+    for roll_over in [RollOver::ToZero, RollOver::ToOne] {
+        for window in [1, 16] {
+            let network = Network { loss: 1, duplicate: 1, jitter: 1, seed: 7 };
+            let case = Case { len: 140_000 * 8, blksize: 8, window, roll_over };
+            let run = simulate(&case, network);
+            assert_eq!(run.outcome, Outcome::Complete);
+            assert!(run.received == content(case.len), "{roll_over:?} window {window}");
+        }
+    }
+}
+
+#[test]
+fn one_late_duplicate_does_not_double_the_rest_of_the_file() {
+    for window in [1, 4, 16] {
+        let case = Case { len: 512 * 4000, blksize: 512, window, roll_over: RollOver::ToZero };
+        let run = simulate(&case, Network { loss: 0, duplicate: 2, jitter: 4, seed: 3 });
+        let blocks = case.len / 512 + 1;
+        assert!(run.data_packets < blocks * 5 / 4, "window {window}: {} packets for {blocks}", run.data_packets);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_lossy_network_delivers_exactly_the_bytes(
+        len in prop_oneof![
+            prop::sample::select(vec![0u64, 1, 511, 512, 513, 1023, 1024, 1428 * 16, 65_464]),
+            0u64..200_000
+        ],
+        blksize in prop::sample::select(vec![8u16, 512, 1024, 1428, 1468, 65464]),
+        window in prop::sample::select(vec![1u16, 2, 4, 16, 64]),
+        loss in 0u32..=20, duplicate in 0u32..=20, jitter in 0u32..=6, seed: u64,
+    ) {
+        let len = len.min(u64::from(blksize) * 3000);
+        let case = Case { len, blksize, window, roll_over: RollOver::ToZero };
+        let run = simulate(&case, Network { loss, duplicate, jitter, seed });
+        prop_assert!(run.finished, "the client never got the file: {:?}", run.outcome);
+        prop_assert!(run.received == content(len));
+        prop_assert!(matches!(run.outcome, Outcome::Complete | Outcome::Unconfirmed), "{:?}", run.outcome);
+    }
+
+    #[test]
+    fn no_sequence_of_packets_panics_or_sends_beyond_the_window(
+        inputs in prop::collection::vec((0u8..6, any::<u16>(), 0u32..3000), 0..200),
+        len in 0u64..100_000, window in 1u16..=64,
+    ) {
+        let request = windowed(window);
+        let (mut transfer, _) = start(&request, len);
+        let mut now = Duration::ZERO;
+        for (kind, number, wait) in inputs {
+            now += wait * MS;
+            let step = match kind {
+                0 => transfer.on_packet(&Packet::Ack(number), now),
+                1 | 2 => transfer.on_packet(&Packet::Ack(number % 80), now),
+                3 => transfer.on_packet(&Packet::Data { block: number, data: Cow::Borrowed(b"x") }, now),
+                4 => transfer.on_repeated_request(now),
+                _ => transfer.on_timeout(now),
+            };
+            if let Step::SendBlocks(Blocks { first, count }) = step {
+                prop_assert!(count >= 1 && count <= window.into());
+                let acked = transfer.acked_bytes() / 512;
+                prop_assert!(first > acked && first + count - 1 <= acked + u64::from(window));
+                prop_assert!(first + count - 1 <= len / 512 + 1);
+            }
+        }
+    }
+}
+
+fn start(request: &ReadRequest, len: u64) -> (Transfer, Step) {
+    Transfer::start(request, len, &Limits::default(), Duration::ZERO)
+}
+
+fn windowed(window: u16) -> ReadRequest {
+    ReadRequest::octet("x").with("windowsize", window)
+}
+
+fn send(first: u64, count: u64) -> Step {
+    Step::SendBlocks(Blocks { first, count })
+}
+
+fn content(len: u64) -> Vec<u8> {
+    (0..len).map(byte_at).collect()
+}
+
+fn byte_at(offset: u64) -> u8 {
+    (offset.wrapping_mul(2_654_435_761) >> 13) as u8
+}
+
+struct Case {
+    len: u64,
+    blksize: u16,
+    window: u16,
+    roll_over: RollOver,
+}
+
+/// Percent lost and duplicated, milliseconds of extra delay at most.
+struct Network {
+    loss: u32,
+    duplicate: u32,
+    jitter: u32,
+    seed: u64,
+}
+
+impl Network {
+    fn random(&mut self, below: u32) -> u32 {
+        // xorshift64*: the same cases on every run.
+        self.seed = self.seed.max(1);
+        self.seed ^= self.seed >> 12;
+        self.seed ^= self.seed << 25;
+        self.seed ^= self.seed >> 27;
+        ((self.seed.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) as u32) % below
+    }
+
+    /// The delays of the copies that arrive.
+    fn fates(&mut self) -> Vec<Duration> {
+        let mut copies = Vec::new();
+        if self.random(100) >= self.loss {
+            copies.push(self.delay());
+        }
+        if self.random(100) < self.duplicate {
+            copies.push(self.delay());
+        }
+        copies
+    }
+
+    fn delay(&mut self) -> Duration {
+        Duration::from_micros(200) + MS * self.random(self.jitter + 1)
+    }
+}
+
+struct Run {
+    outcome: Outcome,
+    received: Vec<u8>,
+    finished: bool,
+    data_packets: u64,
+}
+
+/// A client by RFC 7440: acknowledges a full window, the end, and (once each) what is out of order; repeats itself each second.
+struct Client {
+    case: Case,
+    received: Vec<u8>,
+    blocks: u64,
+    in_window: u16,
+    gap_told: bool,
+    finished: bool,
+    wakes_at: Duration,
+    last: Packet<'static>,
+}
+
+impl Client {
+    fn wire(&self, number: u64) -> u16 {
+        match self.case.roll_over {
+            RollOver::ToZero => number as u16,
+            RollOver::ToOne if number == 0 => 0,
+            RollOver::ToOne => ((number - 1) % 65535 + 1) as u16,
+        }
+    }
+
+    fn on_packet(&mut self, packet: &Packet<'_>, now: Duration) -> Option<Packet<'static>> {
+        match packet {
+            Packet::Oack(_) if self.blocks == 0 => self.ack(now),
+            Packet::Data { block, data } if *block == self.wire(self.blocks + 1) && !self.finished => {
+                self.received.extend_from_slice(data);
+                self.blocks += 1;
+                self.in_window += 1;
+                self.gap_told = false;
+                self.finished = data.len() < usize::from(self.case.blksize);
+                if self.finished || self.in_window == self.case.window {
+                    return self.ack(now);
+                }
+                self.wakes_at = now + 1000 * MS;
+                None
+            }
+            Packet::Data { .. } if !self.gap_told || self.finished => {
+                self.gap_told = true;
+                self.ack(now)
+            }
+            _ => None,
+        }
+    }
+
+    fn ack(&mut self, now: Duration) -> Option<Packet<'static>> {
+        self.in_window = 0;
+        self.wakes_at = now + 1000 * MS;
+        self.last = Packet::Ack(self.wire(self.blocks));
+        Some(self.last.clone())
+    }
+}
+
+fn simulate(case: &Case, mut network: Network) -> Run {
+    let mut request = ReadRequest::octet("file").with("blksize", case.blksize);
+    if case.window > 1 {
+        request = request.with("windowsize", case.window);
+    }
+    let limits = Limits { roll_over: case.roll_over, ..Limits::default() };
+    let mut client = Client {
+        case: Case { ..*case },
+        received: Vec::new(),
+        blocks: 0,
+        in_window: 0,
+        gap_told: false,
+        finished: false,
+        wakes_at: 1000 * MS,
+        last: Packet::Read(request.clone()),
+    };
+    let (mut transfer, mut step) = Transfer::start(&request, case.len, &limits, Duration::ZERO);
+    // Packets in flight by arrival and serial number; true means to the client.
+    let mut flight: BTreeMap<(Duration, u64), (bool, Packet<'static>)> = BTreeMap::new();
+    let mut serial = 0;
+    let mut now = Duration::ZERO;
+    let mut data_packets = 0;
+    let outcome = loop {
+        let mut out = Vec::new();
+        match step {
+            Step::Wait => {}
+            Step::SendOack(options) => out.push((true, Packet::Oack(options))),
+            Step::SendBlocks(Blocks { first, count }) => {
+                for number in first..first + count {
+                    let block = transfer.block(number);
+                    let data: Vec<u8> = (block.offset..block.offset + block.len as u64).map(byte_at).collect();
+                    out.push((true, Packet::Data { block: block.wire, data: data.into() }));
+                    data_packets += 1;
+                }
+            }
+            Step::End(outcome) => break outcome,
+        }
+        step = Step::Wait;
+        let next = flight.first_key_value().map_or(Duration::MAX, |((at, _), _)| *at);
+        let client_wakes = if client.finished { Duration::MAX } else { client.wakes_at };
+        // What was just sent must be put into flight before time goes on.
+        if out.is_empty() {
+            now = next.min(transfer.deadline()).min(client_wakes).max(now);
+            if now == next {
+                let Some((_, (to_client, packet))) = flight.pop_first() else { unreachable!() };
+                if to_client {
+                    out.extend(client.on_packet(&packet, now).map(|packet| (false, packet)));
+                } else {
+                    step = match packet {
+                        Packet::Read(_) => transfer.on_repeated_request(now),
+                        packet => transfer.on_packet(&packet, now),
+                    };
+                }
+            } else if now == transfer.deadline() {
+                step = transfer.on_timeout(now);
+            } else {
+                client.wakes_at = now + 1000 * MS;
+                client.gap_told = false;
+                out.push((false, client.last.clone()));
+            }
+        }
+        for (to_client, packet) in out {
+            for delay in network.fates() {
+                serial += 1;
+                flight.insert((now + delay, serial), (to_client, packet.clone()));
+            }
+        }
+    };
+    Run { outcome, received: client.received, finished: client.finished, data_packets }
+}
