@@ -1,0 +1,20 @@
+//! What a page shows, as plain structs of primitive values: the server fills them, [`crate::render`] draws them.
+//! Every text in them may come from a stranger's packet; nothing here is markup.
+
+mod entry;
+mod facts;
+mod host;
+mod hosts;
+mod install;
+mod library;
+mod shell;
+mod state;
+
+pub use entry::{FirstRunPage, LoginPage};
+pub use facts::{BmcView, Contents, DiskView, Hardware, NicView, PartView};
+pub use host::{BootView, HostPage, HostView, InstallView, Served, Station, StationState, TaskState, TaskView, Why};
+pub use hosts::{EnrolPage, HostRow, HostsPage, LineProblem, StateCounts};
+pub use install::{Check, DiskChoice, InstallDialog, InstallPage, Outlook, ParamField, ParamKind, ProfileChoice};
+pub use library::{ActivityPage, EventRow, ImageRow, ImagesPage, ProfileRow, ProfilesPage, Tone, Trust};
+pub use shell::{Alarm, Contrast, DhcpMode, ErrorPage, Link, Section, Shell, Theme};
+pub use state::{DiskState, Progress, SILENT_AFTER_MS, StateKind, StateView};
