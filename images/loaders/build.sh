@@ -80,11 +80,13 @@ mkimage() { # runs the pinned grub-mkimage
 
 localdisk() { # NAME ARCH FORMAT CPU FALLBACK
     local dir=$work/memdisk-$2
-    mkdir -p "$dir"
-    sed -e "s/@CPU@/$4/g" -e "s/@FALLBACK@/$5/g" "$here/localdisk.cfg" >"$dir/grub.cfg"
+    mkdir -p "$dir/grub"
+    sed -e "s/@CPU@/$4/g" -e "s/@FALLBACK@/$5/g" "$here/localdisk.cfg" >"$dir/grub/grub.cfg"
     tar --format=ustar --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner --mode=644 \
-        -cf "$work/memdisk-$2.tar" -C "$dir" grub.cfg
-    mkimage -O "$3" -d "$work/$2/usr/lib/grub/$3" -p '(memdisk)' -m "$work/memdisk-$2.tar" -o "$out/$1" "${MODULES[@]}"
+        -cf "$work/memdisk-$2.tar" -C "$dir" grub/grub.cfg
+    # Named outright, for a GRUB that came by network looks there for its configuration first.
+    printf 'configfile (memdisk)/grub/grub.cfg\nexit\n' >"$work/early.cfg"
+    mkimage -O "$3" -c "$work/early.cfg" -d "$work/$2/usr/lib/grub/$3" -p '(memdisk)/grub' -m "$work/memdisk-$2.tar" -o "$out/$1" "${MODULES[@]}"
     row "$1" "$2" "grub-efi-$2-bin" GPL-3+
 }
 
