@@ -7,6 +7,9 @@ const FLOOR: Duration = Duration::from_millis(3);
 /// The same until a window of data has been timed: an OACK says little about how long a full window takes on a slow wire.
 const FLOOR_BEFORE_DATA: Duration = Duration::from_millis(100);
 
+/// Doubling ends here, or at four times the single wait, while the client is heard.
+const LONGEST_ALIVE: Duration = Duration::from_millis(200);
+
 /// The round-trip estimate of one transfer (smoothed as in RFC 6298).
 #[derive(Debug, Clone)]
 pub(crate) struct RoundTrip {
@@ -62,16 +65,31 @@ impl RoundTrip {
         self.smoothed.unwrap_or(Duration::ZERO) / 2
     }
 
-    /// The wait before the next repeat.
-    pub(crate) fn timeout(&self) -> Duration {
-        let single = match self.smoothed {
+    /// Whether data has been timed.
+    pub(crate) fn data_timed(&self) -> bool {
+        self.data_timed
+    }
+
+    /// The wait before a first repeat.
+    pub(crate) fn single(&self) -> Duration {
+        let wait = match self.smoothed {
             None => self.first,
             Some(smoothed) => {
                 let floor = if self.data_timed { FLOOR } else { FLOOR_BEFORE_DATA };
                 (smoothed * 3).max(smoothed + self.variation * 4).max(floor)
             }
         };
-        single.saturating_mul(1 << self.doublings).min(self.longest)
+        wait.min(self.longest)
+    }
+
+    /// The wait before the next repeat.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.single().saturating_mul(1 << self.doublings).min(self.longest)
+    }
+
+    /// The same for a client that was heard a moment ago: packets get lost, but it is there.
+    pub(crate) fn timeout_alive(&self) -> Duration {
+        self.timeout().min((self.single() * 4).max(LONGEST_ALIVE))
     }
 }
 

@@ -8,6 +8,9 @@ use crate::packet::{ErrorCode, Packet, RawOption, ReadRequest};
 use crate::rtt::RoundTrip;
 use std::time::Duration;
 
+/// A client heard this lately is there, and what is missing was lost.
+const ALIVE: Duration = Duration::from_secs(2);
+
 /// What to do after an input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
@@ -112,6 +115,7 @@ pub struct Transfer {
     resent: bool,
     sent_at: Duration,
     progress_at: Duration,
+    heard_at: Duration,
     retries: u32,
     round_trip: RoundTrip,
 }
@@ -133,6 +137,7 @@ impl Transfer {
             resent: false,
             sent_at: now,
             progress_at: now,
+            heard_at: now,
             retries: 0,
             round_trip: RoundTrip::new(limits.first_timeout, longest),
             limits: limits.clone(),
@@ -149,6 +154,7 @@ impl Transfer {
 
     /// Takes a packet that came from the client of this transfer.
     pub fn on_packet(&mut self, packet: &Packet<'_>, now: Duration) -> Step {
+        self.heard_at = now;
         match (self.phase, packet) {
             (Phase::Ended, _) => Step::Wait,
             (_, Packet::Error { code, message }) => self.end(self.ended_by_client(*code, message)),
@@ -199,7 +205,12 @@ impl Transfer {
 
     /// When [`Self::on_timeout`] is due.
     pub fn deadline(&self) -> Duration {
-        self.sent_at.saturating_add(self.round_trip.timeout())
+        let alive = self.sent_at.saturating_add(self.round_trip.timeout_alive());
+        if self.heard && alive < self.heard_at.saturating_add(ALIVE) {
+            alive
+        } else {
+            self.sent_at.saturating_add(self.round_trip.timeout())
+        }
     }
 
     /// The place of block `number` (from 1) in the file and on the wire.
@@ -251,7 +262,9 @@ impl Transfer {
         let age = now.saturating_sub(self.sent_at);
         self.acked = block;
         self.acked_once_sent = block >= self.fresh_from;
-        if self.acked_once_sent {
+        // Short of the window's end an acknowledgement may have waited for the client's own timer.
+        let prompt = block == self.sent || !self.round_trip.data_timed();
+        if self.acked_once_sent && prompt {
             self.round_trip.measured(age, true);
         } else {
             self.round_trip.progress_untimed();
@@ -260,9 +273,12 @@ impl Transfer {
         if block == self.last_block() {
             return self.end(Outcome::Complete);
         }
-        // Short of the window's end it tells of a gap, so all after it is due again (RFC 7440 section 4). But when those blocks
-        // have just been repeated, the acknowledgement speaks of their first copies: then only the window moves on.
-        if block < self.sent && self.resent && age < self.round_trip.half() {
+        // Short of the window's end it tells of a gap, so all after it is due again (RFC 7440 section 4), unless the repeat itself
+        // is the cause: either it speaks of the first copies, or the client had them all and acknowledged its last block at
+        // the sight of a second copy. To repeat again would go on to the end of the file, so only the window moves on.
+        let told_of_first_copies = age < self.round_trip.half();
+        let told_at_second_copies = block + 1 == self.fresh_from;
+        if block < self.sent && self.resent && (told_of_first_copies || told_at_second_copies) {
             return self.extend_window(now);
         }
         self.send_window(now)
@@ -272,12 +288,19 @@ impl Transfer {
     ///
     /// It never makes a single block go out again, or two copies of everything would travel to the end of the file (the
     /// Sorcerer's Apprentice, RFC 1123 section 4.2.3.1). In a window it also says that the first block was lost; that is
-    /// believed once per window, and only where neither a second copy nor a packet still on its way can be the cause.
+    /// believed where neither a second copy nor a packet still on its way can be the cause: once per window, or when a
+    /// repeat would be due but for its doubling.
     fn on_duplicate(&mut self, now: Duration) -> Step {
+        if self.agreed.windowsize == 1 {
+            return Step::Wait;
+        }
         let age = now.saturating_sub(self.sent_at);
-        let tells_of_a_gap =
-            self.agreed.windowsize > 1 && self.acked_once_sent && !self.resent && age >= self.round_trip.half();
-        if tells_of_a_gap { self.send_window(now) } else { Step::Wait }
+        let all_sent_once = self.acked_once_sent && !self.resent;
+        if (all_sent_once && age >= self.round_trip.half()) || age >= self.round_trip.single() {
+            self.send_window(now)
+        } else {
+            Step::Wait
+        }
     }
 
     fn ended_by_client(&self, code: ErrorCode, message: &str) -> Outcome {
