@@ -99,8 +99,15 @@ pool_download() {
     printf '%s\n' "$POOL_DEBS/$sum.deb"
 }
 
+# The package that the suite's kernel metapackage stands for; its name holds the kernel's version.
+pool_newest_kernel() {
+    pool_refresh
+    APT_CONFIG=$POOL_STATE/apt.conf apt-cache depends "linux-image-$POOL_ARCH" |
+        sed -n 's/^ *Depends: \(linux-image-[0-9].*\)/\1/p' | head -n 1
+}
+
 pool_fetch() {
-    local lock=$1 dir=$2 package suite arch name version sum deb
+    local lock=$1 dir=$2 package suite arch name version sum deb newest
     shift 2
     mkdir -p "$dir"
     for package in "$@"; do
@@ -114,8 +121,10 @@ pool_fetch() {
                 [ "$deb" = "$POOL_DEBS/$sum.deb" ] ||
                     die "$name $version from the mirror has another SHA-256 than $lock says: refusing it"
             else
-                deb=$(pool_download "$name") || die "cannot download $name ($suite $arch) from $POOL_MIRROR"
-                say "warning: $name $version is gone from $suite ($arch); took $(dpkg-deb -f "$deb" Version), whose signature apt verified. Renew ${lock##*/}."
+                newest=$name
+                case $name in linux-image-[0-9]*) newest=$(pool_newest_kernel) ;; esac
+                deb=$(pool_download "$newest") || die "cannot download $name ($suite $arch) from $POOL_MIRROR"
+                say "warning: $name $version is gone from $suite ($arch); took $newest $(dpkg-deb -f "$deb" Version), whose signature apt verified. Renew ${lock##*/}."
             fi
         fi
         ln -sf "$deb" "$dir/$name.deb"
