@@ -90,6 +90,12 @@ impl Log {
         self.started.lock().unwrap().len()
     }
 
+    /// The blksize and windowsize of the last transfer.
+    pub fn terms(&self) -> Option<(u16, u16)> {
+        let started = self.started.lock().unwrap();
+        started.last().map(|transfer| (transfer.blksize, transfer.windowsize))
+    }
+
     pub fn outcomes(&self) -> Vec<Outcome> {
         self.ended.lock().unwrap().clone()
     }
