@@ -1,0 +1,30 @@
+//! A rack made of kernel namespaces and emulated machines, to try the appliance as its users' machines would.
+//!
+//! - [`netns`]: private networks: bridges, taps, veth pairs; nothing outside them hears a packet.
+//! - [`wire`]: a cable between two of them that loses, delays, repeats and reorders frames as told.
+//! - [`console`]: text that a program prints, with waiting for a line.
+//! - [`vm`]: a machine in QEMU with its firmware's own network boot; [`qmp`] is its control socket and [`accel`]
+//!   decides whether hardware virtualisation can be trusted.
+//! - [`appliance`]: the program under test, started, killed and started again on one state directory.
+//! - [`dnsmasq`]: a foreign server on the same network, to prove the tests on and to stand beside.
+//! - [`pxe`]: a network-boot client written from the RFCs alone, sharing no code with the server it checks.
+//!
+//! Everything here needs root and touches only namespaces that it made itself.
+
+pub mod accel;
+pub mod appliance;
+pub mod console;
+pub mod dnsmasq;
+pub mod netns;
+pub mod pxe;
+pub mod qmp;
+pub mod vm;
+pub mod wire;
+
+pub use appliance::Appliance;
+pub use console::Console;
+pub use dnsmasq::Dnsmasq;
+pub use netns::Netns;
+pub use pxe::PxeClient;
+pub use vm::{DiskBus, Firmware, Nic, Vm};
+pub use wire::{Impairment, Wire};

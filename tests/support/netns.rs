@@ -1,0 +1,199 @@
+//! Private networks: one kernel namespace per test, removed with it.
+
+use anyhow::{Context, Result, anyhow, bail};
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::process::Command;
+use std::sync::Once;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Names carry the maker's process id, so that what a killed test left behind can be told from what is in use.
+const PREFIX: &str = "rb-";
+static NEXT: AtomicU32 = AtomicU32::new(0);
+static SWEEP: Once = Once::new();
+
+/// A network namespace with its loopback up; gone when dropped.
+pub struct Netns {
+    name: String,
+}
+
+impl Netns {
+    /// Makes a namespace of its own.
+    ///
+    /// # Errors
+    /// When `ip netns add` fails (not root, no iproute2).
+    pub fn new() -> Result<Self> {
+        SWEEP.call_once(|| {
+            sweep();
+        });
+        let name = format!("{PREFIX}{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        output(Command::new("ip").args(["netns", "add", &name]))?;
+        let ns = Self { name };
+        ns.ip("link set lo up")?;
+        Ok(ns)
+    }
+
+    /// The name that `ip netns` shows.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Runs `ip` on this namespace with the words of `arguments`; returns what it printed.
+    ///
+    /// # Errors
+    /// With ip's own message when it fails.
+    pub fn ip(&self, arguments: &str) -> Result<String> {
+        output(Command::new("ip").args(["-n", &self.name]).args(arguments.split_whitespace()))
+    }
+
+    /// A command that will run inside; the process id is the program's own.
+    #[must_use]
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.name, program]);
+        command
+    }
+
+    /// Runs a program inside to its end; returns its standard output.
+    ///
+    /// # Errors
+    /// With its standard error when it fails.
+    pub fn run(&self, program: &str, arguments: &[&str]) -> Result<String> {
+        output(self.command(program).args(arguments))
+    }
+
+    /// Runs `work` on a thread that stands inside: sockets made there keep belonging to this namespace.
+    ///
+    /// # Errors
+    /// When the namespace cannot be entered, or with the error of `work`.
+    pub fn enter<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        std::thread::scope(|scope| {
+            scope
+                .spawn(|| {
+                    self.join_current_thread()?;
+                    work()
+                })
+                .join()
+                .map_err(|panic| match panic.downcast::<String>() {
+                    Ok(text) => anyhow!("panicked inside {}: {text}", self.name),
+                    Err(_) => anyhow!("panicked inside {}", self.name),
+                })?
+        })
+    }
+
+    /// Moves the calling thread inside for the rest of its life; use it on a thread of your own.
+    ///
+    /// # Errors
+    /// When the namespace is gone or this process is not root.
+    pub fn join_current_thread(&self) -> Result<()> {
+        let path = format!("/run/netns/{}", self.name);
+        let file = File::open(&path).with_context(|| format!("open {path}"))?;
+        rustix::thread::move_into_link_name_space(file.as_fd(), Some(rustix::thread::LinkNameSpaceType::Network))
+            .with_context(|| format!("enter {path}"))
+    }
+
+    /// Adds a bridge that is up at once, with an address (`10.0.0.1/24`) when given.
+    ///
+    /// # Errors
+    /// When `ip` refuses.
+    pub fn bridge(&self, name: &str, address: Option<&str>) -> Result<()> {
+        self.ip(&format!("link add name {name} type bridge forward_delay 0"))?;
+        self.up(name, address)
+    }
+
+    /// Adds a tap for a machine, on a bridge when given.
+    ///
+    /// # Errors
+    /// When `ip` refuses.
+    pub fn tap(&self, name: &str, bridge: Option<&str>) -> Result<()> {
+        self.ip(&format!("tuntap add dev {name} mode tap"))?;
+        self.attach(name, bridge)
+    }
+
+    /// Adds a pair of interfaces `a` and `b`, `b` in the other namespace (which may be this one); both up.
+    ///
+    /// # Errors
+    /// When `ip` refuses.
+    pub fn veth(&self, a: &str, other: &Netns, b: &str) -> Result<()> {
+        self.ip(&format!("link add name {a} type veth peer name {b} netns {}", other.name))?;
+        self.up(a, None)?;
+        other.up(b, None)
+    }
+
+    /// Puts an interface on a bridge when given, and up.
+    ///
+    /// # Errors
+    /// When `ip` refuses.
+    pub fn attach(&self, name: &str, bridge: Option<&str>) -> Result<()> {
+        if let Some(bridge) = bridge {
+            self.ip(&format!("link set dev {name} master {bridge}"))?;
+        }
+        self.up(name, None)
+    }
+
+    /// Sets an interface up, with an address when given.
+    ///
+    /// # Errors
+    /// When `ip` refuses.
+    pub fn up(&self, name: &str, address: Option<&str>) -> Result<()> {
+        if let Some(address) = address {
+            self.ip(&format!("address add {address} dev {name}"))?;
+        }
+        self.ip(&format!("link set dev {name} up")).map(drop)
+    }
+
+    /// The process ids of programs that run inside.
+    ///
+    /// # Errors
+    /// When `ip` refuses.
+    pub fn pids(&self) -> Result<Vec<i32>> {
+        pids(&self.name)
+    }
+}
+
+impl Drop for Netns {
+    fn drop(&mut self) {
+        remove(&self.name);
+    }
+}
+
+/// Removes the namespaces, with the programs in them, of makers that are dead; returns how many.
+pub fn sweep() -> usize {
+    let Ok(names) = std::fs::read_dir("/run/netns") else {
+        return 0;
+    };
+    let stale: Vec<String> = names
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| {
+            let maker = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next()?.parse::<u32>().ok());
+            maker.is_some_and(|pid| !std::path::Path::new(&format!("/proc/{pid}")).exists())
+        })
+        .collect();
+    stale.iter().for_each(|name| remove(name));
+    stale.len()
+}
+
+/// Ends what still runs inside, since a namespace lives as long as a process in it, and takes the name away.
+fn remove(name: &str) {
+    let own = rustix::process::getpid();
+    for pid in pids(name).unwrap_or_default() {
+        if let Some(pid) = rustix::process::Pid::from_raw(pid).filter(|pid| *pid != own) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+    }
+    let _ = Command::new("ip").args(["netns", "delete", name]).output();
+}
+
+fn pids(name: &str) -> Result<Vec<i32>> {
+    let text = output(Command::new("ip").args(["netns", "pids", name]))?;
+    Ok(text.lines().filter_map(|line| line.trim().parse().ok()).collect())
+}
+
+fn output(command: &mut Command) -> Result<String> {
+    let done = command.output().with_context(|| format!("start {command:?}"))?;
+    if !done.status.success() {
+        bail!("{command:?}: {}: {}", done.status, String::from_utf8_lossy(&done.stderr).trim());
+    }
+    Ok(String::from_utf8_lossy(&done.stdout).into_owned())
+}
