@@ -2,10 +2,7 @@
 //!
 //! Architectures are matched by number, as the field uses them: names in libraries and in IANA's table disagree.
 
-use super::{
-    options::sub_options,
-    wire::Request,
-};
+use super::{options::sub_options, wire::Request};
 use crate::host::{Arch, Firmware, MacAddr, Strategy};
 
 /// A client architecture as option 93 numbers it (RFC 4578 2.1 and IANA's table).
@@ -52,13 +49,7 @@ const ARCHS: &[ArchRow] = &[
     row(0x29, Arch::Aarch64, Firmware::Pi, None, true),
 ];
 
-const fn row(
-    number: u16,
-    arch: Arch,
-    firmware: Firmware,
-    loader: Option<&'static str>,
-    http: bool,
-) -> ArchRow {
+const fn row(number: u16, arch: Arch, firmware: Firmware, loader: Option<&'static str>, http: bool) -> ArchRow {
     ArchRow { number, arch, firmware, loader, http }
 }
 

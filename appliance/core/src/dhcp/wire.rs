@@ -19,11 +19,11 @@ use dhcproto::{
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 /// The fixed header and the magic cookie (RFC 2131 2).
-const HEADER: usize = 240;
+pub(super) const HEADER: usize = 240;
 /// Where `sname`, `file` and the cookie lie in it.
 const SNAME: std::ops::Range<usize> = 44..108;
 const FILE: std::ops::Range<usize> = 108..236;
-const COOKIE: [u8; 4] = [99, 130, 83, 99];
+pub(super) const COOKIE: [u8; 4] = [99, 130, 83, 99];
 /// No DHCP message over Ethernet is longer.
 const LONGEST: usize = 1500;
 /// IPv4 and UDP headers, which option 57 counts in.
@@ -31,7 +31,7 @@ const IP_UDP: usize = 28;
 /// Every client takes a datagram of 576 bytes (RFC 2131 2).
 const LEAST_MAX: u16 = 576;
 /// Some BOOTP relays and ROMs drop anything shorter (RFC 1542 2.1).
-const MIN_REPLY: usize = 300;
+pub(super) const MIN_REPLY: usize = 300;
 
 /// Which of our ports a packet came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +70,7 @@ impl MessageKind {
         })
     }
 
-    fn number(self) -> u8 {
+    pub(super) fn number(self) -> u8 {
         match self {
             Self::Discover => 1,
             Self::Offer => 2,
@@ -422,47 +422,4 @@ impl Answer {
         bytes.truncate(HEADER);
         Some(bytes)
     }
-
-}
-
-/// A DISCOVER of our own, sent from a made-up MAC to find out who else answers on this link.
-///
-/// `boots` makes it look like a UEFI PXE ROM, so that boot servers show themselves too.
-#[must_use]
-pub fn probe(xid: u32, mac: MacAddr, boots: bool) -> Vec<u8> {
-    let mut options = vec![code::PARAMETERS, 7, 1, 3, 6, 43, 60, 66, 67];
-    if boots {
-        options.extend([code::ARCH, 2, 0, 7, 94, 3, 1, 3, 16, code::VENDOR_CLASS, 32]);
-        options.extend_from_slice(b"PXEClient:Arch:00007:UNDI:003016");
-    }
-    client_message(MessageKind::Discover, xid, mac, &options)
-}
-
-/// The REQUEST that takes the address of `offer`, for the box's own interface.
-#[must_use]
-pub fn accept(offer: &SeenReply, mac: MacAddr) -> Vec<u8> {
-    let mut options = vec![code::REQUESTED, 4];
-    options.extend(offer.yiaddr.octets());
-    options.extend([code::SERVER_ID, 4]);
-    options.extend(offer.server.octets());
-    options.extend([code::PARAMETERS, 3, 1, 3, 6]);
-    client_message(MessageKind::Request, offer.xid, mac, &options)
-}
-
-/// A client's broadcast; the broadcast flag is set, as nobody can unicast to a machine without an address.
-fn client_message(kind: MessageKind, xid: u32, mac: MacAddr, options: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![0; HEADER];
-    let MacAddr(raw) = mac;
-    let fields: [(usize, &[u8]); 5] =
-        [(0, &[1, 1, 6, 0]), (4, &xid.to_be_bytes()), (10, &[0x80, 0]), (28, &raw), (236, &COOKIE)];
-    for (at, value) in fields {
-        for (slot, byte) in bytes.iter_mut().skip(at).zip(value) {
-            *slot = *byte;
-        }
-    }
-    bytes.extend([code::MESSAGE_TYPE, 1, kind.number(), code::MAX_SIZE, 2, 5, 192]);
-    bytes.extend_from_slice(options);
-    bytes.push(255);
-    bytes.resize(bytes.len().max(MIN_REPLY), 0);
-    bytes
 }

@@ -1,0 +1,193 @@
+//! Answers with an address (RFC 2131 4.3): DISCOVER, REQUEST, DECLINE, RELEASE, INFORM.
+
+use super::{
+    client::{Kind, PiModel},
+    ladder::Stage,
+    link::Subnet,
+    outcome::{Destination, Fact, Outcome},
+    reply::Ask,
+    table::LeaseTable,
+    wire::{MessageKind, Port},
+};
+use std::{net::Ipv4Addr, time::Duration};
+
+/// Serves a client in `pxe-only` and `server`.
+pub(super) fn serve(ask: &Ask<'_>, table: &mut LeaseTable) -> Outcome {
+    if !may_lease(ask, table) {
+        return Outcome::silence();
+    }
+    let Some(subnet) = ask.link.subnet_of(ask.request) else {
+        return ask.silence(Fact::UnknownSubnet(ask.request.giaddr));
+    };
+    match ask.request.kind {
+        MessageKind::Discover => discover(ask, table, subnet),
+        MessageKind::Request => request(ask, table, subnet),
+        MessageKind::Decline | MessageKind::Release => give_back(ask, table),
+        MessageKind::Inform => inform(ask, subnet),
+        MessageKind::Offer | MessageKind::Ack | MessageKind::Nak => Outcome::silence(),
+    }
+}
+
+/// What is left to do once another server was seen: leases we gave are renewed until their Installs end.
+pub(super) fn keep(ask: &Ask<'_>, table: &mut LeaseTable) -> Outcome {
+    if ask.request.port != Port::Dhcp {
+        return Outcome::silence();
+    }
+    match ask.request.kind {
+        MessageKind::Decline | MessageKind::Release => give_back(ask, table),
+        MessageKind::Request if ask.host.install_running => {
+            let wanted =
+                if ask.request.ciaddr.is_unspecified() { ask.request.requested } else { Some(ask.request.ciaddr) };
+            let others = ask.request.server_id.is_some_and(|server| server != ask.link.address);
+            let held = table.held(&ask.key, ask.now);
+            match (wanted, ask.link.subnet_of(ask.request)) {
+                (Some(address), Some(subnet)) if !others && held == wanted => ack(ask, table, subnet, address),
+                _ => Outcome::silence(),
+            }
+        }
+        _ => Outcome::silence(),
+    }
+}
+
+/// In `pxe-only` a laptop or a printer gets nothing: only what boots, and what runs on machines we have just booted.
+fn may_lease(ask: &Ask<'_>, table: &LeaseTable) -> bool {
+    match ask.link.stage {
+        Stage::Server => true,
+        Stage::PxeOnly => {
+            ask.kind.boots()
+                || ask.kind == Kind::RamOs
+                || ask.host.booted_recently
+                || ask.host.install_running
+                || table.holds_any(ask.request.mac, ask.now)
+        }
+        Stage::Observe | Stage::ProxyEnrolled | Stage::Proxy => false,
+    }
+}
+
+fn lease_time(ask: &Ask<'_>) -> Duration {
+    match ask.link.stage {
+        Stage::Server => ask.link.times.server,
+        Stage::Observe | Stage::ProxyEnrolled | Stage::Proxy | Stage::PxeOnly => ask.link.times.pxe_only,
+    }
+}
+
+/// Machines that may use the part of the pool which strangers leave.
+fn known(ask: &Ask<'_>) -> bool {
+    ask.host.known || ask.host.enrolled || ask.host.install_running
+}
+
+/// The reservation, if it belongs to the subnet the client is in.
+fn reservation(ask: &Ask<'_>, subnet: &Subnet) -> Option<Ipv4Addr> {
+    ask.host.reservation.filter(|address| subnet.contains(*address))
+}
+
+fn discover(ask: &Ask<'_>, table: &mut LeaseTable, subnet: &Subnet) -> Outcome {
+    let Some(pool) = subnet.pool else { return Outcome::silence() };
+    let reserved = reservation(ask, subnet);
+    let held = table.held(&ask.key, ask.now);
+    let Some(address) = table.offer(&ask.key, pool, reserved, ask.request.requested, known(ask), ask.now) else {
+        return Outcome { notes: vec![ask.note(Fact::Discover), ask.note(Fact::PoolEmpty)], ..Outcome::silence() };
+    };
+    table.remember(ask.request, ask.kind, ask.now);
+    if ask.kind == Kind::Pi(PiModel::Rom) {
+        // Never sends a REQUEST: the address is in use from the OFFER on.
+        table.hold(&ask.key, address, ask.link.times.pxe_only, ask.now);
+    }
+    let mut answer = ask.answer(MessageKind::Offer);
+    answer.yiaddr = address;
+    ask.network(&mut answer, subnet, Some(lease_time(ask)));
+    ask.echo(&mut answer);
+    ask.boot(&mut answer, false);
+    let mut outcome =
+        ask.send(&answer, ask.destination(address), vec![ask.note(Fact::Discover), ask.note(Fact::Offer(address))]);
+    outcome.probe = (held != Some(address)).then_some(address);
+    outcome
+}
+
+fn request(ask: &Ask<'_>, table: &mut LeaseTable, subnet: &Subnet) -> Outcome {
+    let request = ask.request;
+    if let Some(server) = request.server_id.filter(|server| *server != ask.link.address) {
+        table.withdraw(&ask.key, ask.now);
+        return ask.silence(Fact::ForeignServer(server));
+    }
+    let selecting = request.server_id.is_some();
+    let wanted = if request.ciaddr.is_unspecified() { request.requested } else { Some(request.ciaddr) };
+    let Some(wanted) = wanted else { return Outcome::silence() };
+    let held = table.held(&ask.key, ask.now);
+    // A client that selects us, or that holds this lease, is ours. Anybody else is another server's: RFC 2131 4.3.2
+    // asks for silence where we have no record, and so does the safety of the LAN.
+    if selecting || held == Some(wanted) || table.offered(&ask.key, wanted, ask.now) {
+        let in_place = subnet.contains(wanted);
+        let outcome = if in_place { ack(ask, table, subnet, wanted) } else { Outcome::silence() };
+        return if outcome.reply.is_some() { outcome } else { nak(ask, wanted) };
+    }
+    let misplaced = !subnet.contains(wanted);
+    match ask.link.stage {
+        Stage::Server if misplaced || held.is_some() || ask.link.authoritative => nak(ask, wanted),
+        Stage::Server | Stage::PxeOnly | Stage::Observe | Stage::ProxyEnrolled | Stage::Proxy => {
+            ask.silence(Fact::Request(wanted))
+        }
+    }
+}
+
+fn ack(ask: &Ask<'_>, table: &mut LeaseTable, subnet: &Subnet, address: Ipv4Addr) -> Outcome {
+    let time = lease_time(ask);
+    let Some(granted) = table.bind(&ask.key, address, reservation(ask, subnet), time, ask.now) else {
+        return Outcome::silence();
+    };
+    let mut answer = ask.answer(MessageKind::Ack);
+    answer.yiaddr = address;
+    // RFC 2131 table 3: ciaddr is copied into an ACK.
+    answer.ciaddr = ask.request.ciaddr;
+    ask.network(&mut answer, subnet, Some(granted.time));
+    ask.echo(&mut answer);
+    ask.boot(&mut answer, false);
+    let notes = vec![ask.note(Fact::Request(address)), ask.note(Fact::Ack(address))];
+    let mut outcome = ask.send(&answer, ask.destination(address), notes);
+    outcome.changes.extend(granted.change);
+    outcome
+}
+
+fn nak(ask: &Ask<'_>, wanted: Ipv4Addr) -> Outcome {
+    let mut answer = ask.answer(MessageKind::Nak);
+    answer.put(super::options::code::MESSAGE, "this address is not yours here");
+    // Always broadcast: the client may have no usable address. A relay does it for us (RFC 2131 4.3.2).
+    answer.broadcast = true;
+    let to = match ask.request.giaddr.is_unspecified() {
+        true => Destination::Broadcast,
+        false => ask.destination(wanted),
+    };
+    ask.send(&answer, to, vec![ask.note(Fact::Request(wanted)), ask.note(Fact::Nak(wanted))])
+}
+
+/// DECLINE and RELEASE have no answer.
+fn give_back(ask: &Ask<'_>, table: &mut LeaseTable) -> Outcome {
+    let request = ask.request;
+    if request.server_id.is_some_and(|server| server != ask.link.address) {
+        return Outcome::silence();
+    }
+    let (change, fact) = if request.kind == MessageKind::Decline {
+        let Some(address) = request.requested else { return Outcome::silence() };
+        (table.decline(&ask.key, address, ask.now), Fact::Decline(address))
+    } else {
+        (table.release(&ask.key, request.ciaddr, ask.now), Fact::Release(request.ciaddr))
+    };
+    match change {
+        Some(change) => Outcome { changes: vec![change], notes: vec![ask.note(fact)], ..Outcome::silence() },
+        None => Outcome::silence(),
+    }
+}
+
+/// The client has an address and asks for the rest: no lease time, no yiaddr (RFC 2131 4.3.5).
+fn inform(ask: &Ask<'_>, subnet: &Subnet) -> Outcome {
+    let address = ask.request.ciaddr;
+    if address.is_unspecified() || !subnet.contains(address) {
+        return Outcome::silence();
+    }
+    let mut answer = ask.answer(MessageKind::Ack);
+    answer.ciaddr = address;
+    ask.network(&mut answer, subnet, None);
+    ask.echo(&mut answer);
+    ask.boot(&mut answer, false);
+    ask.send(&answer, ask.destination(address), vec![ask.note(Fact::Inform(address))])
+}

@@ -1,0 +1,112 @@
+//! What the shell knows about the link a packet came from and about the host that sent it.
+
+use super::{ladder::Stage, wire::Request};
+use crate::{host::Strategy, text::HostName};
+use std::{net::Ipv4Addr, time::Duration};
+
+/// One IPv4 subnet we may serve: the link's own, or one behind a relay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subnet {
+    pub network: Ipv4Addr,
+    pub prefix: u8,
+    /// First and last address to give out; none: proxy answers only.
+    pub pool: Option<(Ipv4Addr, Ipv4Addr)>,
+    /// One router: GRUB takes option 3 only with exactly four bytes.
+    pub router: Option<Ipv4Addr>,
+    pub dns: Vec<Ipv4Addr>,
+    pub domain: Option<String>,
+    pub ntp: Vec<Ipv4Addr>,
+}
+
+impl Subnet {
+    /// The mask of the prefix.
+    #[must_use]
+    pub fn mask(&self) -> Ipv4Addr {
+        Ipv4Addr::from(u32::MAX.checked_shl(32 - u32::from(self.prefix.min(32))).unwrap_or(0))
+    }
+
+    /// The address all machines of the subnet listen to.
+    #[must_use]
+    pub fn broadcast(&self) -> Ipv4Addr {
+        Ipv4Addr::from(u32::from(self.network) | !u32::from(self.mask()))
+    }
+
+    /// Whether `address` lies in it.
+    #[must_use]
+    pub fn contains(&self, address: Ipv4Addr) -> bool {
+        let mask = u32::from(self.mask());
+        u32::from(address) & mask == u32::from(self.network) & mask
+    }
+}
+
+/// How long leases last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeaseTimes {
+    /// Short, so that a box in the wrong socket leaves no trace.
+    pub pxe_only: Duration,
+    pub server: Duration,
+}
+
+impl Default for LeaseTimes {
+    fn default() -> Self {
+        LeaseTimes { pxe_only: Duration::from_secs(600), server: Duration::from_secs(12 * 3600) }
+    }
+}
+
+/// The link a packet came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// Ours: server identifier, TFTP server and host of every URL.
+    pub address: Ipv4Addr,
+    /// Where boot files and scripts are served by HTTP.
+    pub http_port: u16,
+    pub stage: Stage,
+    /// Answers unknown REQUESTs with NAK in server mode; off by default.
+    pub authoritative: bool,
+    pub times: LeaseTimes,
+    /// The link's own subnet.
+    pub subnet: Subnet,
+    /// Subnets behind relays.
+    pub relayed: Vec<Subnet>,
+}
+
+impl Link {
+    /// The subnet a request belongs to: what the relay says (82.5, 118, giaddr), else the link's own.
+    #[must_use]
+    pub fn subnet_of(&self, request: &Request) -> Option<&Subnet> {
+        let relayed = !request.giaddr.is_unspecified();
+        let clue = request.subnet.or(relayed.then_some(request.giaddr));
+        match clue {
+            None => Some(&self.subnet),
+            Some(address) => std::iter::once(&self.subnet).chain(&self.relayed).find(|subnet| subnet.contains(address)),
+        }
+    }
+
+    /// `http://ADDRESS[:PORT]` + `path`; port 80 is not named.
+    #[must_use]
+    pub fn url(&self, path: &str) -> String {
+        match self.http_port {
+            80 => format!("http://{}{path}", self.address),
+            port => format!("http://{}:{port}{path}", self.address),
+        }
+    }
+}
+
+/// What the box knows about the machine with the request's MAC or UUID; the default is: nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HostView {
+    /// There is a host with this MAC or UUID.
+    pub known: bool,
+    /// A person wrote it down before it was seen.
+    pub enrolled: bool,
+    /// Its policy is to get no answer.
+    pub ignore: bool,
+    pub strategy: Strategy,
+    pub name: Option<HostName>,
+    /// Its fixed address.
+    pub reservation: Option<Ipv4Addr>,
+    /// It asked for a boot file of ours a short while ago: what starts now is what we booted.
+    pub booted_recently: bool,
+    /// An Install runs on it.
+    pub install_running: bool,
+}

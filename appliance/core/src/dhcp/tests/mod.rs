@@ -1,0 +1,8 @@
+//! The DHCP module as a whole: packets in, packets out.
+
+mod arbitrary;
+mod modes;
+mod packets;
+mod pcap;
+mod pxe;
+mod replay;
