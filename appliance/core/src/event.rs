@@ -122,6 +122,10 @@ pub enum EventKind {
         reason: CleanText,
     },
     ArmExpired,
+    /// The host does not suit what was armed; nothing was written.
+    InstallRefused {
+        reason: CleanText,
+    },
     /// Handed to the host's agent; for a destructive task this consumes the Arm.
     TaskClaimed {
         task: TaskName,

@@ -10,6 +10,7 @@
 //! | [`workflow`] | the graph of tasks a profile asks for |
 //! | [`profile`] | an installable system: `profile.toml`, parameters, templates |
 //! | [`install`] | one run of a workflow on one host: the state machine, the Arm, the plan |
+//! | [`status`] | what a host is doing, in one word and one sentence |
 //! | [`agent`] | the words the agent and the box exchange, one source for both ends |
 //! | [`dhcp`] | (feature) what to answer to a DHCP packet |
 //! | [`boot`] | (feature) what a network-booting host is given |
@@ -31,6 +32,7 @@ pub mod image;
 pub mod install;
 pub mod profile;
 pub mod task;
+pub mod status;
 pub mod text;
 pub mod time;
 pub mod workflow;

@@ -132,6 +132,9 @@ pub fn transition(state: &InstallState, event: &Event, now: Timestamp) -> Result
             next.settle(now);
         }
         EventKind::Disarmed { reason } => next.withdraw(Phase::Cancelled, reason.as_str(), now)?,
+        EventKind::InstallRefused { reason } => {
+            next.withdraw(Phase::Failed, &format!("{reason} Nothing was written."), now)?;
+        }
         EventKind::ArmExpired => {
             next.withdraw(
                 Phase::TimedOut,
