@@ -1,0 +1,235 @@
+//! The database file: one daemon at a time, checked before it is believed, brought to our format step by step.
+
+use super::{backup, error::OpenError};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+use std::{
+    fs::{self, File},
+    io,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// The database within the state folder.
+pub const NAME: &str = "inventory.db";
+
+/// One step per format, oldest first; a step that was released never changes.
+const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_start.sql")];
+
+/// Before it, a checkpoint could corrupt a database in WAL mode.
+const OLDEST_SQLITE: i32 = 3_051_003;
+
+/// Broken files kept for a look.
+const KEPT_BROKEN: usize = 2;
+
+/// What had to be done to a broken inventory, for people to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recovery {
+    /// Where the former file is now.
+    pub set_aside: PathBuf,
+    /// The backup in its place; none if none was sound, so that the inventory begins empty.
+    pub restored: Option<PathBuf>,
+}
+
+/// The database, ours alone.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub conn: Connection,
+    /// Held as long as the database is open.
+    pub lock: File,
+    pub path: PathBuf,
+    pub recovery: Option<Recovery>,
+}
+
+/// Opens the state folder's database; with `restore` that backup takes its place first.
+pub(super) fn open(state_dir: &Path, restore: Option<&Path>) -> Result<Opened, OpenError> {
+    if rusqlite::version_number() < OLDEST_SQLITE {
+        return Err(OpenError::OldSqlite { found: rusqlite::version() });
+    }
+    let path = state_dir.join(NAME);
+    let at = |doing, path: &Path| {
+        let path = path.to_owned();
+        move |source| OpenError::File { doing, path, source }
+    };
+    fs::create_dir_all(state_dir).map_err(at("create", state_dir))?;
+    let lock = lock(state_dir)?;
+    let exists = path.try_exists().map_err(at("look for", &path))?;
+    let recovery = if let Some(backup) = restore {
+        if !matches!(check(backup)?, Soundness::Sound) {
+            let source = io::Error::new(io::ErrorKind::InvalidData, "it is no sound inventory");
+            return Err(OpenError::File { doing: "restore", path: backup.to_owned(), source });
+        }
+        Some(replace(&path, &[backup.to_owned()]).map_err(at("restore", &path))?)
+    } else if exists && !sound(&path, state_dir)? {
+        let backups = backup::newest_first(state_dir);
+        let usable: Vec<PathBuf> =
+            backups.into_iter().filter(|backup| matches!(check(backup), Ok(Soundness::Sound))).collect();
+        Some(replace(&path, &usable).map_err(at("set aside", &path))?)
+    } else {
+        None
+    };
+    private_file(&path).map_err(at("create", &path))?;
+    let conn = connect(&path, state_dir)?;
+    Ok(Opened { conn, lock, path, recovery })
+}
+
+/// A further connection that cannot write.
+pub(super) fn open_read_only(path: &Path) -> rusqlite::Result<Connection> {
+    let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    conn.busy_timeout(Duration::from_secs(5))?;
+    conn.pragma_update(None, "trusted_schema", false)?;
+    Ok(conn)
+}
+
+/// An empty file that only its owner can read, unless there is one.
+pub(super) fn private_file(path: &Path) -> io::Result<File> {
+    fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path)
+}
+
+/// Makes renames within `folder` durable.
+pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// The kernel lets go of it with our last file descriptor, also after kill -9.
+fn lock(state_dir: &Path) -> Result<File, OpenError> {
+    let path = state_dir.join("lock");
+    let failed = |source| OpenError::File { doing: "lock", path: path.clone(), source };
+    let file = private_file(&path).map_err(failed)?;
+    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::InUse { state_dir: state_dir.to_owned() }),
+        Err(error) => Err(failed(error.into())),
+    }
+}
+
+fn connect(path: &Path, state_dir: &Path) -> Result<Connection, OpenError> {
+    let failed = |source| OpenError::Database { path: path.to_owned(), source };
+    let mut conn =
+        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+            .map_err(failed)?;
+    let settings = || {
+        conn.busy_timeout(Duration::from_secs(5))?;
+        conn.pragma_update(None, "trusted_schema", false)?;
+        conn.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
+        conn.pragma_update(None, "synchronous", "FULL")?;
+        // Bytes of log that stay allocated after a checkpoint.
+        conn.query_row("PRAGMA journal_size_limit = 4194304", [], |_| Ok(()))?;
+        conn.set_prepared_statement_cache_capacity(64);
+        format(&conn)
+    };
+    let from = settings().map_err(failed)?;
+    migrate(&mut conn, path, state_dir, from)?;
+    // Only now: a step may have to take tables apart.
+    conn.pragma_update(None, "foreign_keys", true).map_err(failed)?;
+    Ok(conn)
+}
+
+fn format(conn: &Connection) -> rusqlite::Result<i64> {
+    conn.query_row("PRAGMA user_version", [], |row| row.get(0))
+}
+
+fn known_format() -> i64 {
+    i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX)
+}
+
+fn migrate(conn: &mut Connection, path: &Path, state_dir: &Path, from: i64) -> Result<(), OpenError> {
+    let known = known_format();
+    if from > known {
+        return Err(OpenError::NewerSchema { path: path.to_owned(), found: from, known });
+    }
+    if 0 < from && from < known {
+        let copy = backup::before_format(state_dir, from);
+        backup::copy(path, &copy).map_err(|error| OpenError::File {
+            doing: "back up before its format changes",
+            path: path.to_owned(),
+            source: io::Error::other(error),
+        })?;
+    }
+    for (number, step) in (1..).zip(MIGRATIONS).skip_while(|(number, _)| *number <= from) {
+        let apply = |conn: &mut Connection| {
+            let step_tx = conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+            step_tx.execute_batch(step)?;
+            step_tx.pragma_update(None, "user_version", number)?;
+            step_tx.commit()
+        };
+        apply(conn).map_err(|source| OpenError::Migrate { path: path.to_owned(), from: number - 1, source })?;
+    }
+    Ok(())
+}
+
+enum Soundness {
+    Sound,
+    /// Nothing was ever stored in it.
+    Blank,
+    Broken,
+}
+
+/// Whether the file may stay. A blank one beside backups has lost its content.
+fn sound(path: &Path, state_dir: &Path) -> Result<bool, OpenError> {
+    Ok(match check(path)? {
+        Soundness::Sound => true,
+        Soundness::Blank => backup::newest_first(state_dir).is_empty(),
+        Soundness::Broken => false,
+    })
+}
+
+fn check(path: &Path) -> Result<Soundness, OpenError> {
+    let look = || {
+        // Read-write, as a log left behind by a power cut has to be played back.
+        let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        conn.busy_timeout(Duration::from_secs(5))?;
+        conn.pragma_update(None, "trusted_schema", false)?;
+        let found = format(&conn)?;
+        let verdict: String = conn.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+        Ok((found, verdict))
+    };
+    match look() {
+        Ok((found, _)) if found > known_format() => {
+            Err(OpenError::NewerSchema { path: path.to_owned(), found, known: known_format() })
+        }
+        Ok((_, verdict)) if verdict != "ok" => Ok(Soundness::Broken),
+        Ok((0, _)) => Ok(Soundness::Blank),
+        Ok(_) => Ok(Soundness::Sound),
+        Err(rusqlite::Error::SqliteFailure(error, _))
+            if matches!(error.code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) =>
+        {
+            Ok(Soundness::Broken)
+        }
+        Err(source) => Err(OpenError::Database { path: path.to_owned(), source }),
+    }
+}
+
+/// Sets the file aside and puts a copy of the first of `backups` in its place.
+fn replace(path: &Path, backups: &[PathBuf]) -> io::Result<Recovery> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let numbered = |number: u32| folder.join(format!("{NAME}.broken-{number}"));
+    let taken: Vec<u32> = backup::numbers(folder, &format!("{NAME}.broken-"), "");
+    let set_aside = numbered(taken.iter().max().map_or(1, |last| last.saturating_add(1)));
+    if path.try_exists()? {
+        fs::rename(path, &set_aside)?;
+    }
+    for (suffix, keep) in [("-wal", true), ("-shm", false)] {
+        let with = |path: &Path| PathBuf::from(format!("{}{suffix}", path.display()));
+        let (from, to) = (with(path), with(&set_aside));
+        if from.try_exists()? {
+            if keep { fs::rename(from, to)? } else { fs::remove_file(from)? }
+        }
+    }
+    for old in taken.iter().rev().skip(KEPT_BROKEN - 1) {
+        let old = numbered(*old);
+        let _ = fs::remove_file(PathBuf::from(format!("{}-wal", old.display())));
+        let _ = fs::remove_file(old);
+    }
+    let restored = backups.first().cloned();
+    if let Some(backup) = &restored {
+        let fresh = folder.join(format!("{NAME}.restoring"));
+        let _ = fs::remove_file(&fresh);
+        let mut file = private_file(&fresh)?;
+        io::copy(&mut File::open(backup)?, &mut file)?;
+        file.sync_all()?;
+        fs::rename(&fresh, path)?;
+    }
+    sync_folder(folder)?;
+    Ok(Recovery { set_aside, restored })
+}

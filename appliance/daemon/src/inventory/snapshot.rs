@@ -1,0 +1,187 @@
+//! What everyone else reads: all hosts with their running installs, images, alarms. No leases, no history.
+//!
+//! A persistent structure: a new one shares every host that did not change with the one before.
+
+use super::{identity::Index, timeline::BootTrace};
+use imbl::{OrdMap, Vector};
+use rackberry_core::{
+    agent::Progress,
+    event::TaskName,
+    host::{Host, MacAddr},
+    id::{BoxId, HostId, InstallId},
+    image::{Digest, Image},
+    install::Install,
+    text::{CleanText, HostName},
+    time::{Timestamp, WallTime},
+};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// Log lines kept for each host.
+pub const LOG_LINES: usize = 100;
+
+/// The state of the box at one moment.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// Grows with each one published.
+    pub version: u64,
+    /// When it was published.
+    pub now: Timestamp,
+    pub box_id: BoxId,
+    pub hosts: OrdMap<HostId, Arc<HostEntry>>,
+    pub images: OrdMap<Digest, Arc<Image>>,
+    /// By key, so that raising one again is no second one.
+    pub alarms: OrdMap<String, Arc<Alarm>>,
+    pub ladder: Ladder,
+    pub(super) index: Index,
+    /// Installs that have not ended; ids sort by the time of arming.
+    pub(super) active: OrdMap<InstallId, HostId>,
+}
+
+/// A host and what is under way on it.
+#[derive(Debug, Clone)]
+pub struct HostEntry {
+    pub host: Arc<Host>,
+    /// The one under way, else the last one.
+    pub install: Option<Arc<Install>>,
+    /// The boot under way, else the last one since the box started.
+    pub trace: Option<Arc<BootTrace>>,
+    pub last_seen: Option<Timestamp>,
+    /// Of the install under way.
+    pub live: Option<Live>,
+    /// The last lines its agent sent, at most [`LOG_LINES`].
+    pub log: Vector<CleanText>,
+}
+
+/// Telemetry of the install under way.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Live {
+    pub install: InstallId,
+    pub progress: BTreeMap<TaskName, Progress>,
+    /// When its host last sent progress or log lines.
+    pub last_news: Timestamp,
+}
+
+/// Something a person should look at.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Alarm {
+    pub text: CleanText,
+    #[serde(default)]
+    pub host: Option<HostId>,
+    pub since: Timestamp,
+    pub since_wall: WallTime,
+}
+
+/// What the box does on its network, in the words of the DHCP modes, and why.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Ladder {
+    /// `observe`, `proxy`, `pxe-only`, `server`; empty until the first verdict.
+    pub mode: CleanText,
+    pub reason: CleanText,
+    pub since: Timestamp,
+}
+
+impl HostEntry {
+    pub(super) fn new(host: Arc<Host>) -> Self {
+        HostEntry { host, install: None, trace: None, last_seen: None, live: None, log: Vector::new() }
+    }
+
+    /// The install under way, if any.
+    #[must_use]
+    pub fn active_install(&self) -> Option<&Arc<Install>> {
+        self.install.as_ref().filter(|install| !install.state.phase.ended())
+    }
+}
+
+impl Snapshot {
+    pub(super) fn empty(box_id: BoxId) -> Self {
+        Snapshot {
+            version: 0,
+            now: Timestamp::default(),
+            box_id,
+            hosts: OrdMap::new(),
+            images: OrdMap::new(),
+            alarms: OrdMap::new(),
+            ladder: Ladder::default(),
+            index: Index::default(),
+            active: OrdMap::new(),
+        }
+    }
+
+    /// A host and what is under way on it.
+    #[must_use]
+    pub fn host(&self, id: HostId) -> Option<&Arc<HostEntry>> {
+        self.hosts.get(&id)
+    }
+
+    /// The host that has this address.
+    #[must_use]
+    pub fn host_by_mac(&self, mac: MacAddr) -> Option<&Arc<HostEntry>> {
+        self.index.macs.get(&mac).and_then(|id| self.hosts.get(id))
+    }
+
+    /// The host of this name.
+    #[must_use]
+    pub fn host_by_name(&self, name: &HostName) -> Option<&Arc<HostEntry>> {
+        self.index.names.get(name).and_then(|id| self.hosts.get(id))
+    }
+
+    /// The image of this name.
+    #[must_use]
+    pub fn image_by_name(&self, name: &str) -> Option<&Arc<Image>> {
+        self.images.values().find(|image| image.name.as_str() == name)
+    }
+
+    /// Every install under way, the first one armed first.
+    pub fn active_installs(&self) -> impl Iterator<Item = &Arc<Install>> {
+        self.active.values().filter_map(|host| self.hosts.get(host)?.active_install())
+    }
+
+    /// An install that is under way or the last one of its host.
+    #[must_use]
+    pub fn install(&self, id: InstallId) -> Option<&Arc<Install>> {
+        match self.active.get(&id) {
+            Some(host) => self.hosts.get(host)?.install.as_ref(),
+            None => self.hosts.values().find_map(|entry| entry.install.as_ref().filter(|install| install.id == id)),
+        }
+    }
+
+    /// Changes a host's entry; others stay shared with earlier snapshots.
+    pub(super) fn change<T>(&mut self, id: HostId, change: impl FnOnce(&mut HostEntry) -> T) -> Option<T> {
+        self.hosts.get_mut(&id).map(|entry| change(Arc::make_mut(entry)))
+    }
+
+    /// Puts a host in place of its earlier self, look-ups included.
+    pub(super) fn put_host(&mut self, host: Arc<Host>) {
+        if let Some(entry) = self.hosts.get(&host.id) {
+            self.index.forget(&entry.host);
+        }
+        self.index.learn(&host);
+        if self.change(host.id, |entry| entry.host = host.clone()).is_none() {
+            self.hosts.insert(host.id, Arc::new(HostEntry::new(host)));
+        }
+    }
+
+    pub(super) fn remove_host(&mut self, id: HostId) {
+        if let Some(entry) = self.hosts.remove(&id) {
+            self.index.forget(&entry.host);
+            if let Some(install) = &entry.install {
+                self.active.remove(&install.id);
+            }
+        }
+    }
+
+    /// Puts an install in place of its earlier self, unless its host has a later one.
+    pub(super) fn put_install(&mut self, install: Arc<Install>) {
+        if install.state.phase.ended() {
+            self.active.remove(&install.id);
+        } else {
+            self.active.insert(install.id, install.host);
+        }
+        self.change(install.host, |entry| {
+            if entry.install.as_ref().is_none_or(|present| present.id <= install.id) {
+                entry.install = Some(install);
+            }
+        });
+    }
+}

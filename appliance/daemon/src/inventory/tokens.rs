@@ -1,0 +1,164 @@
+//! What agents and first-boot scripts show to be believed; only hashes are kept.
+
+use super::{
+    error::StoreError,
+    rows::{execute, from_json, millis, one, to_json},
+    tx::Tx,
+};
+use rackberry_core::{
+    host::MacAddr,
+    id::{HostId, InstallId},
+    image::Digest,
+    install::{Install, Phase},
+    time::Timestamp,
+};
+use serde::{Deserialize, Serialize};
+use std::{net::IpAddr, time::Duration};
+
+/// How long a token may wait for its first use.
+pub const UNUSED_TTL: Duration = Duration::from_secs(2 * 3600);
+/// How long a first-boot report may be repeated after it was taken, as its answer may have been lost.
+pub const REPEAT_TTL: Duration = Duration::from_secs(600);
+/// Boot tokens of one host that wait for their first use, and as many in use.
+pub const BOOT_TOKENS: usize = 8;
+
+/// What a token is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Purpose {
+    /// One boot of the RAM OS.
+    Boot,
+    /// The installed system's report that it is up.
+    FirstBoot,
+}
+
+impl Purpose {
+    fn as_str(self) -> &'static str {
+        match self {
+            Purpose::Boot => "boot",
+            Purpose::FirstBoot => "first_boot",
+        }
+    }
+}
+
+/// A token that was given out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Token {
+    /// SHA-256 of the token.
+    pub hash: Digest,
+    pub host: HostId,
+    pub install: Option<InstallId>,
+    pub purpose: Purpose,
+    pub mac: MacAddr,
+    /// Where it was used first.
+    pub address: Option<IpAddr>,
+    pub created: Timestamp,
+    pub used: Option<Timestamp>,
+    /// From then on it is none; unbounded for a boot token in use.
+    pub expires: Option<Timestamp>,
+}
+
+impl Tx<'_> {
+    /// Gives out a token, by its hash; beyond [`BOOT_TOKENS`] the host's oldest unused boot token goes.
+    ///
+    /// # Errors
+    /// [`StoreError`], also if the host is unknown.
+    pub fn add_token(
+        &mut self,
+        hash: Digest,
+        host: HostId,
+        install: Option<InstallId>,
+        purpose: Purpose,
+        mac: MacAddr,
+    ) -> Result<(), StoreError> {
+        self.entry(host)?;
+        let created = self.now();
+        let expires = Some(created.after(UNUSED_TTL));
+        self.put_token(&Token { hash, host, install, purpose, mac, address: None, created, used: None, expires })?;
+        if purpose == Purpose::Boot { self.trim_tokens(host, "used IS NULL") } else { Ok(()) }
+    }
+
+    /// What a token stands for; none if it is unknown or has expired.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn token(&self, hash: Digest) -> Result<Option<Token>, StoreError> {
+        let json = one(self.conn, "SELECT json FROM tokens WHERE hash = ?1", [hash.0.as_slice()], "a token", |row| {
+            row.get::<_, String>(0)
+        })?;
+        let token: Option<Token> = json.map(|json| from_json(&json, "a token")).transpose()?;
+        let now = self.now();
+        Ok(token.filter(|token| token.expires.is_none_or(|expires| now < expires)))
+    }
+
+    /// Binds a token to the address it is used from; a boot token then lives as long as its boot.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] if it is unknown or has expired, or storage.
+    pub fn bind_token(&mut self, hash: Digest, address: IpAddr) -> Result<Token, StoreError> {
+        let mut token =
+            self.token(hash)?.ok_or_else(|| StoreError::NotFound { what: "token", id: "of this hash".to_owned() })?;
+        if token.address == Some(address) && token.used.is_some() {
+            return Ok(token);
+        }
+        token.address = Some(address);
+        token.used = token.used.or(Some(self.now()));
+        if token.purpose == Purpose::Boot {
+            token.expires = None;
+        }
+        self.put_token(&token)?;
+        if token.purpose == Purpose::Boot {
+            self.trim_tokens(token.host, "used IS NOT NULL")?;
+        }
+        Ok(token)
+    }
+
+    /// Takes a token back.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn drop_token(&mut self, hash: Digest) -> Result<(), StoreError> {
+        let key = [hash.0.as_slice()];
+        execute(self.conn, "DELETE FROM tokens WHERE hash = ?1", key, "drop", "a token").map(drop)
+    }
+
+    /// An install is over: its first-boot tokens go, but for those with which its system may still report.
+    pub(super) fn retire_first_boot_tokens(&mut self, install: &Install) -> Result<(), StoreError> {
+        let key = install.id.0.as_bytes().as_slice();
+        let late = install.state.phase == Phase::TimedOut && install.state.disk_complete();
+        if late {
+            return Ok(());
+        }
+        if install.state.phase == Phase::Done {
+            let until = self.now().after(REPEAT_TTL);
+            let sql = "UPDATE tokens SET expires = ?2, json = json_set(json, '$.expires', ?2)
+                       WHERE install = ?1 AND purpose = 'first_boot'";
+            return execute(self.conn, sql, (key, millis(until)), "retire", "first-boot tokens").map(drop);
+        }
+        let sql = "DELETE FROM tokens WHERE install = ?1 AND purpose = 'first_boot'";
+        execute(self.conn, sql, [key], "drop", "first-boot tokens").map(drop)
+    }
+
+    fn put_token(&self, token: &Token) -> Result<(), StoreError> {
+        let row = (
+            token.hash.0.as_slice(),
+            token.host.0.as_bytes().as_slice(),
+            token.install.as_ref().map(|id| id.0.as_bytes().as_slice()),
+            token.purpose.as_str(),
+            token.used.map(millis),
+            token.expires.map(millis),
+            to_json(token, "a token")?,
+        );
+        let sql = "INSERT OR REPLACE INTO tokens (hash, host, install, purpose, used, expires, json)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+        execute(self.conn, sql, row, "store", "a token").map(drop)
+    }
+
+    fn trim_tokens(&self, host: HostId, which: &str) -> Result<(), StoreError> {
+        let sql = format!(
+            "DELETE FROM tokens WHERE hash IN (SELECT hash FROM tokens WHERE host = ?1 AND purpose = 'boot' AND {which}
+             ORDER BY coalesce(used, expires) DESC, json_extract(json, '$.created') DESC LIMIT -1 OFFSET {BOOT_TOKENS})"
+        );
+        execute(self.conn, &sql, [host.0.as_bytes().as_slice()], "drop", "old boot tokens").map(drop)
+    }
+}

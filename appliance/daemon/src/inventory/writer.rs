@@ -1,0 +1,329 @@
+//! The thread that owns the database: takes what waits, one savepoint each, one commit and one fsync for all; then the
+//! snapshot; then the answers.
+
+use super::{
+    backup,
+    clock::BoxClock,
+    error::{StoreError, TransactError, panic_text},
+    ids::IdMaker,
+    rows::{execute, millis},
+    snapshot::Snapshot,
+    telemetry::{self, Mailbox},
+    tx::Tx,
+};
+use rackberry_core::{id::HostId, time::Timestamp};
+use rusqlite::Connection;
+use std::{
+    collections::BTreeSet,
+    fs::File,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::Instant,
+};
+
+/// Closures that share a commit at most.
+const BATCH: usize = 256;
+/// Between two snapshots that carry nothing but telemetry.
+const TELEMETRY_EVERY: Duration = Duration::from_millis(250);
+/// Between two writes of telemetry and clock.
+const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(60);
+const BACKUP_EVERY: Duration = Duration::from_secs(24 * 3600);
+/// A start this soon after the last backup makes none, so that a daemon that starts over and over keeps older ones.
+const BACKUP_AT_START_AFTER: Duration = Duration::from_secs(3600);
+/// Lines of history kept; the oldest go.
+const EVENTS_KEPT: i64 = 200_000;
+
+/// What the thread is asked for.
+pub(super) enum Message {
+    Step(Box<dyn Step>),
+    Stop(oneshot::Sender<()>),
+}
+
+/// A closure that waits for its turn.
+pub(super) trait Step: Send {
+    /// Runs it; whether what it did stays.
+    fn run(&mut self, tx: &mut Tx<'_>) -> bool;
+    /// Tells its caller, after the commit.
+    fn answer(self: Box<Self>, commit: Result<(), Arc<StoreError>>);
+}
+
+/// A closure with the types of its result.
+pub(super) struct Closure<F, T, E> {
+    pub closure: Option<F>,
+    pub outcome: Option<Result<T, TransactError<E>>>,
+    pub reply: oneshot::Sender<Result<T, TransactError<E>>>,
+}
+
+impl<F, T, E> Step for Closure<F, T, E>
+where
+    F: FnOnce(&mut Tx<'_>) -> Result<T, E> + Send,
+    T: Send,
+    E: Send,
+{
+    fn run(&mut self, tx: &mut Tx<'_>) -> bool {
+        let Some(closure) = self.closure.take() else { return false };
+        // What a panicking closure leaves half done is in the savepoint and the snapshot to be; both are thrown away.
+        let outcome = match catch_unwind(AssertUnwindSafe(|| closure(tx))) {
+            Ok(result) => result.map_err(TransactError::Failed),
+            Err(payload) => Err(TransactError::Panicked(panic_text(payload.as_ref()))),
+        };
+        let keep = outcome.is_ok();
+        self.outcome = Some(outcome);
+        keep
+    }
+
+    fn answer(self: Box<Self>, commit: Result<(), Arc<StoreError>>) {
+        let answer = match (commit, self.outcome) {
+            (Err(error), None | Some(Ok(_))) => Err(TransactError::Commit(error)),
+            (_, Some(outcome)) => outcome,
+            (Ok(()), None) => Err(TransactError::Closed),
+        };
+        // A caller that went away does not want to know.
+        let _ = self.reply.send(answer);
+    }
+}
+
+/// The thread's state.
+pub(super) struct Writer {
+    pub conn: Connection,
+    /// Let go of last, so that the next daemon finds the database closed.
+    pub lock: File,
+    pub path: PathBuf,
+    pub state_dir: PathBuf,
+    pub state: Snapshot,
+    pub clock: BoxClock,
+    pub ids: IdMaker,
+    pub publish: watch::Sender<Arc<Snapshot>>,
+    pub mailbox: Arc<Mailbox>,
+    pub commits: Arc<AtomicU64>,
+    pub backup_at: Option<Timestamp>,
+    pub backup: Option<JoinHandle<()>>,
+    /// Hosts whose telemetry is ahead of the disk.
+    pub unsaved: BTreeSet<HostId>,
+    /// The snapshot misses telemetry.
+    pub stale: bool,
+    pub published: Instant,
+}
+
+impl Writer {
+    /// Runs until asked to stop, or until every handle is gone.
+    pub fn run(mut self, runtime: &tokio::runtime::Runtime, mut messages: mpsc::Receiver<Message>) {
+        self.back_up_if_due(BACKUP_AT_START_AFTER);
+        let mut housekeeping = Instant::now() + HOUSEKEEPING_EVERY;
+        let stop = loop {
+            match runtime.block_on(self.wait(&mut messages, housekeeping)) {
+                Wake::Message(Some(Message::Step(first))) => {
+                    let mut steps = vec![first];
+                    let mut stop = None;
+                    while steps.len() < BATCH && stop.is_none() {
+                        match messages.try_recv() {
+                            Ok(Message::Step(step)) => steps.push(step),
+                            Ok(Message::Stop(done)) => stop = Some(done),
+                            Err(_) => break,
+                        }
+                    }
+                    self.commit(steps);
+                    if stop.is_some() {
+                        break stop;
+                    }
+                }
+                Wake::Message(Some(Message::Stop(done))) => break Some(done),
+                Wake::Message(None) => break None,
+                Wake::News => self.stale = true,
+                Wake::Time => {}
+            }
+            let now = Instant::now();
+            if self.stale && now >= self.published + TELEMETRY_EVERY {
+                self.publish();
+            }
+            if now >= housekeeping {
+                housekeeping = now + HOUSEKEEPING_EVERY;
+                self.keep_house();
+                self.back_up_if_due(BACKUP_EVERY);
+            }
+        };
+        messages.close();
+        self.finish();
+        if let Some(done) = stop {
+            let _ = done.send(());
+        }
+    }
+
+    async fn wait(&self, messages: &mut mpsc::Receiver<Message>, housekeeping: Instant) -> Wake {
+        let due = if self.stale { housekeeping.min(self.published + TELEMETRY_EVERY) } else { housekeeping };
+        tokio::select! {
+            message = messages.recv() => Wake::Message(message),
+            () = self.mailbox.news.notified(), if !self.stale => Wake::News,
+            () = tokio::time::sleep_until(due) => Wake::Time,
+        }
+    }
+
+    /// Runs steps in one transaction.
+    pub fn commit(&mut self, mut steps: Vec<Box<dyn Step>>) {
+        let before = self.state.clone();
+        let unsaved = self.unsaved.clone();
+        let result = self.transaction(|writer| {
+            let mut changed = false;
+            for step in &mut steps {
+                changed |= writer.step(step.as_mut())?;
+            }
+            Ok(changed)
+        });
+        match result {
+            Ok(changed) => {
+                if changed {
+                    self.publish();
+                }
+                steps.into_iter().for_each(|step| step.answer(Ok(())));
+            }
+            Err(error) => {
+                self.state = before;
+                self.unsaved = unsaved;
+                let error = Arc::new(error);
+                steps.into_iter().for_each(|step| step.answer(Err(error.clone())));
+            }
+        }
+    }
+
+    /// One step in its own savepoint; whether readers should learn of it at once.
+    fn step(&mut self, step: &mut dyn Step) -> Result<bool, StoreError> {
+        self.sql("SAVEPOINT step")?;
+        let mut tx = Tx {
+            conn: &self.conn,
+            state: self.state.clone(),
+            clock: &self.clock,
+            ids: &mut self.ids,
+            changed: false,
+            unsaved: std::mem::take(&mut self.unsaved),
+        };
+        let earlier = tx.unsaved.clone();
+        let keep = step.run(&mut tx);
+        let Tx { state, changed, unsaved, .. } = tx;
+        if keep {
+            self.state = state;
+            self.stale |= unsaved.len() > earlier.len();
+            self.unsaved = unsaved;
+            self.sql("RELEASE step")?;
+            Ok(changed)
+        } else {
+            self.unsaved = earlier;
+            // Where SQLite already rolled everything back (disk full, I/O error) this fails, and with it the commit.
+            self.sql("ROLLBACK TO step")?;
+            self.sql("RELEASE step")?;
+            Ok(false)
+        }
+    }
+
+    /// Runs `work` in a transaction that also stores the clock, if anything was written.
+    fn transaction<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        self.sql("BEGIN IMMEDIATE")?;
+        let before = self.conn.total_changes();
+        let result = work(self).and_then(|value| {
+            let wrote = self.conn.total_changes() != before;
+            if wrote {
+                self.store_clock()?;
+            }
+            self.sql("COMMIT")?;
+            self.commits.fetch_add(u64::from(wrote), Ordering::Relaxed);
+            Ok(value)
+        });
+        if result.is_err() && !self.conn.is_autocommit() {
+            // The error of interest is the one that led here.
+            let _ = self.sql("ROLLBACK");
+        }
+        result
+    }
+
+    fn store_clock(&self) -> Result<(), StoreError> {
+        let reading = self.clock.reading();
+        let boottime = i64::try_from(reading.boottime.as_millis()).unwrap_or(i64::MAX);
+        let row = (reading.boot, boottime, millis(reading.now), self.backup_at.map(millis));
+        let sql = "UPDATE box SET boot = ?1, boottime = ?2, now = ?3, backup_at = ?4";
+        execute(&self.conn, sql, row, "store", "the clock").map(drop)
+    }
+
+    fn sql(&self, sql: &'static str) -> Result<(), StoreError> {
+        execute(&self.conn, sql, [], "run", sql).map(drop)
+    }
+
+    fn publish(&mut self) {
+        let now = self.clock.now();
+        let touched = self.mailbox.drain(&mut self.state, now);
+        self.unsaved.extend(touched);
+        self.state.version += 1;
+        self.state.now = now;
+        self.publish.send_replace(Arc::new(self.state.clone()));
+        self.stale = false;
+        self.published = Instant::now();
+    }
+
+    /// Writes telemetry and clock, and lets go of what is over.
+    fn keep_house(&mut self) {
+        let result = self.transaction(|writer| {
+            for host in &writer.unsaved {
+                telemetry::save(&writer.conn, &writer.state, *host)?;
+            }
+            let now = millis(writer.clock.now());
+            let conn = &writer.conn;
+            execute(conn, "DELETE FROM tokens WHERE expires <= ?1", [now], "drop", "expired tokens")?;
+            execute(conn, "DELETE FROM sessions WHERE expires <= ?1", [now], "end", "expired sessions")?;
+            let sql = "DELETE FROM events WHERE seq <= (SELECT max(seq) FROM events) - ?1";
+            execute(conn, sql, [EVENTS_KEPT], "drop", "the oldest events")?;
+            writer.store_clock()
+        });
+        match result {
+            Ok(()) => self.unsaved.clear(),
+            Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "telemetry is not stored"),
+        }
+    }
+
+    fn back_up_if_due(&mut self, after: Duration) {
+        let now = self.clock.now();
+        let due = self.backup_at.is_none_or(|last| now.since(last) >= after);
+        if !due || self.backup.as_ref().is_some_and(|running| !running.is_finished()) {
+            return;
+        }
+        let (path, state_dir) = (self.path.clone(), self.state_dir.clone());
+        // Apart from this thread: copying a large database to an SD card takes seconds.
+        let thread = std::thread::Builder::new().name("inventory-backup".to_owned()).spawn(move || {
+            if let Err(error) = backup::rotate(&path, &state_dir) {
+                tracing::warn!(error = &error as &dyn std::error::Error, "the inventory is not backed up");
+            }
+        });
+        match thread {
+            Ok(thread) => {
+                self.backup = Some(thread);
+                self.backup_at = Some(now);
+            }
+            Err(error) => tracing::warn!(%error, "cannot start the thread that backs up the inventory"),
+        }
+    }
+
+    fn finish(mut self) {
+        self.publish();
+        self.keep_house();
+        if let Some(backup) = self.backup.take() {
+            let _ = backup.join();
+        }
+        if let Err(error) = self.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
+            tracing::warn!(%error, "the inventory's log is not folded in; the next start does it");
+        }
+        drop(self.conn);
+        drop(self.lock);
+    }
+}
+
+enum Wake {
+    Message(Option<Message>),
+    News,
+    Time,
+}
