@@ -236,7 +236,7 @@ pub fn span(span: Duration) -> String {
     let seconds = span.as_secs();
     match seconds {
         0..60 => format!("{seconds} s"),
-        60..3600 if seconds % 60 == 0 || seconds >= 600 => format!("{} min", seconds / 60),
+        60..3600 if seconds.is_multiple_of(60) || seconds >= 600 => format!("{} min", seconds / 60),
         60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
         3600..172_800 => match seconds % 3600 / 60 {
             0 => format!("{} h", seconds / 3600),
@@ -261,7 +261,7 @@ mod tests {
 
     #[test]
     fn the_station_where_a_boot_stopped_is_named() {
-        let at = |stations: &[Station], seconds| {
+        let at = |stations: &[Station], seconds: u64| {
             let stations: Vec<_> = stations.iter().map(|station| (*station, Timestamp(0))).collect();
             stuck(&stations, Some(Firmware::Uefi), Timestamp(seconds * 1000))
         };
