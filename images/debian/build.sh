@@ -29,6 +29,7 @@ for tool in mmdebstrap sfdisk mke2fs mkfs.vfat mcopy zstd; do
 done
 if [ -z "$mirror" ]; then
   # The machine's own main archive, whatever it is called: Label tells it from the security archive.
+  # shellcheck disable=SC2016  # apt's own variable
   mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Identifier: Packages' 'Label: Debian' 2>/dev/null | head -n 1)
   [ -n "$mirror" ] || { echo "build.sh: apt on this machine names no Debian archive: run apt-get update, or give --mirror URL" >&2; exit 1; }
 fi
@@ -143,6 +144,7 @@ rm -r "$root/tmp/grub"
 LOADERS
 chmod +x "$work/customize" "$work/loaders"
 
+# shellcheck disable=SC2016  # $1 is for mmdebstrap's shell
 mmdebstrap --mode=root --variant=minbase --quiet \
   --include="linux-image-$kernel,initramfs-tools,systemd,systemd-sysv,systemd-resolved,systemd-timesyncd,dbus,udev,openssh-server,curl,iproute2,iputils-ping,kmod,e2fsprogs,zstd,less,nano" \
   --aptopt='Apt::Install-Recommends "false"' \
@@ -194,7 +196,7 @@ dd if="$esp" of="$raw" bs=$mib seek=2 conv=notrunc,sparse status=none
 # What grub-bios-setup would write, without the block device it insists on: the first sector's code with the place of
 # the core image (byte 0x5c) and the drive check off (0x66), and the core image with the place of its own rest (its
 # first sector's last 12 bytes).
-le64() { local n=$1 i; for i in 1 2 3 4 5 6 7 8; do printf '%b' "\\x$(printf %02x $((n & 255)))"; n=$((n >> 8)); done; }
+le64() { local n=$1; for _ in 1 2 3 4 5 6 7 8; do printf '%b' "\\x$(printf %02x $((n & 255)))"; n=$((n >> 8)); done; }
 core_sector=2048
 dd if="$work/boot/boot.img" of="$raw" bs=1 count=440 conv=notrunc status=none
 le64 $core_sector | dd of="$raw" bs=1 seek=$((0x5c)) conv=notrunc status=none
@@ -205,4 +207,5 @@ dd if="$work/boot/core.img" of="$raw" bs=512 seek=$core_sector conv=notrunc stat
 
 zstd -q -9 -T2 -f "$raw" -o "$cached.part"
 mv "$cached.part" "$cached"
+find "$cache" -maxdepth 1 -name 'debian-*.raw.zst' -mtime +30 -delete
 deliver "$cached" "packages $packages s"

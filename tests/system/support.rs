@@ -223,13 +223,29 @@ fn uefi_clients_ask_as_what_they_are() -> Result<()> {
     for (firmware, class) in
         [(Firmware::OvmfPxe, "PXEClient:Arch:00007"), (Firmware::OvmfHttp, "HTTPClient:Arch:00016")]
     {
-        let ns = Netns::new()?;
-        ns.bridge("br0", Some("10.91.0.1/24"))?;
-        ns.tap("t0", Some("br0"))?;
-        let server = Dnsmasq::start(&ns, &["interface=br0", "dhcp-range=10.91.0.10,10.91.0.99,10m"])?;
-        let _vm = Vm::builder(firmware).disks(&[]).start(&ns, "t0")?;
-        server.log().wait_for(class, Duration::from_secs(90))?;
+        asks_as(firmware, class)?;
     }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs qemu-system-arm and qemu-efi-aarch64"]
+fn an_arm_board_asks_as_what_it_is() -> Result<()> {
+    asks_as(Firmware::Aavmf, "PXEClient:Arch:00011")
+}
+
+#[test]
+fn a_machine_with_secure_boot_asks_by_pxe() -> Result<()> {
+    asks_as(Firmware::OvmfSecure, "PXEClient:Arch:00007")
+}
+
+fn asks_as(firmware: Firmware, class: &str) -> Result<()> {
+    let ns = Netns::new()?;
+    ns.bridge("br0", Some("10.91.0.1/24"))?;
+    ns.tap("t0", Some("br0"))?;
+    let server = Dnsmasq::start(&ns, &["interface=br0", "dhcp-range=10.91.0.10,10.91.0.99,10m"])?;
+    let _vm = Vm::builder(firmware).disks(&[]).start(&ns, "t0")?;
+    server.log().wait_for(class, Duration::from_secs(90))?;
     Ok(())
 }
 
