@@ -16,7 +16,7 @@ pub fn duration(ms: u64) -> String {
 /// A short duration in milliseconds with a tenth under ten seconds: `40 ms`, `1.2 s`, `14 s`.
 pub fn took(ms: u64) -> String {
     match ms {
-        1000..10_000 => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
+        1000..10_000 if ms % 1000 >= 100 => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
         _ => duration(ms),
     }
 }

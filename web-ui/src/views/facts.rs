@@ -186,6 +186,12 @@ pub struct BmcView {
 }
 
 impl BmcView {
+    pub(crate) fn line(&self) -> String {
+        let known: Vec<&str> =
+            [&self.mac, &self.interface].into_iter().map(String::as_str).filter(|t| !t.is_empty()).collect();
+        known.join(" · ")
+    }
+
     pub(crate) fn title(&self) -> &str {
         if self.address.is_empty() { "found, no address" } else { &self.address }
     }
@@ -255,5 +261,7 @@ pub(crate) fn specs(cores: u32, memory_bytes: u64, disks: &[u64]) -> String {
         }
         more => known.push(format!("{} disks", more.len())),
     }
+    // A figure and its unit stay on one line.
+    let known: Vec<String> = known.iter().map(|item| item.replace(' ', "\u{a0}")).collect();
     known.join(" · ")
 }

@@ -1,6 +1,6 @@
 //! The install dialog: left what is chosen, right what is lost.
 
-use super::facts::DiskView;
+use super::facts::{Contents, DiskView};
 use super::shell::Shell;
 use crate::format;
 use crate::render::Markup;
@@ -126,7 +126,7 @@ pub enum Outlook {
 /// A check made before arming, for example memory against the profile's minimum.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Check {
-    pub verdict: Outlook,
+    pub outlook: Outlook,
     /// For example `Memory`.
     pub word: String,
     /// For example `16 GB, Debian 13 needs 1 GB`.
@@ -135,7 +135,7 @@ pub struct Check {
 
 impl Check {
     pub(crate) fn data(&self) -> &'static str {
-        match self.verdict {
+        match self.outlook {
             Outlook::Good => "done",
             Outlook::Open => "waiting",
             Outlook::Bad => "failed",
@@ -212,6 +212,15 @@ impl InstallDialog {
     /// Data was found, or nobody could look: the button is red and the name has to be typed.
     pub(crate) fn erases(&self) -> bool {
         self.disks.is_empty() || self.at_stake().iter().any(|choice| choice.holds_data())
+    }
+
+    pub(crate) fn confirm_lead(&self) -> &'static str {
+        let known = |choice: &DiskChoice| matches!(&choice.disk, Some(disk) if disk.contents != Contents::Unknown);
+        match self.chosen() {
+            None => "If the disk you choose holds data:",
+            Some(choice) if known(choice) => "This disk holds data.",
+            Some(_) => "This disk may hold data.",
+        }
     }
 
     pub(crate) fn ready(&self) -> bool {
