@@ -4,6 +4,7 @@ use crate::{
     console,
     download::{Download, DownloadError, Patience},
     http::Client,
+    link::Backoff,
 };
 use rackberry_core::image::Digest;
 use std::{
@@ -11,11 +12,7 @@ use std::{
     io::{self, Write},
     path::{Path, PathBuf},
     sync::atomic::AtomicBool,
-    time::Duration,
 };
-
-/// After a copy that arrived damaged.
-const PAUSE: Duration = Duration::from_secs(5);
 
 /// Why a file could not be put in place; everything about the network is borne with instead.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +34,7 @@ pub fn fetch(client: &Client, url: &str, wanted: Digest, destination: &Path) -> 
     part.push(".part");
     let part = PathBuf::from(part);
     let never = AtomicBool::new(false);
+    let mut backoff = Backoff::default();
     loop {
         let mut download = Download::new(client, url, None, Patience::Endless, &never);
         let write = |source| FetchError::Write { path: part.clone(), source };
@@ -59,6 +57,6 @@ pub fn fetch(client: &Client, url: &str, wanted: Digest, destination: &Path) -> 
             }
         };
         console::say(&format!("{url} arrived damaged: {trouble}; fetching it again."));
-        std::thread::sleep(PAUSE);
+        backoff.wait();
     }
 }

@@ -4,14 +4,18 @@
 //! |---|---|
 //! | [`agent`], [`crew`], [`link`] | the life of a boot: the loop, the runs under way, the words with the box |
 //! | [`tasks`] | one function per kind of order |
+//! | [`write`], [`configure`] | an image onto a disk; a name, files and a boot entry for it |
+//! | [`disk`], [`unpack`] | partition tables, file systems, mounts; packed bytes |
 //! | [`facts`], [`probe`] | what the machine is made of, and what is on its disks |
 //! | [`download`], [`fetch`], [`http`] | bytes from the box, through lost connections |
 //! | [`machine`], [`cmdline`], [`console`] | the kernel's trees, our kernel command line, the screen |
 
 mod agent;
 mod cmdline;
+mod configure;
 mod console;
 mod crew;
+mod disk;
 mod download;
 mod facts;
 mod fetch;
@@ -20,6 +24,8 @@ mod link;
 mod machine;
 mod probe;
 mod tasks;
+mod unpack;
+mod write;
 
 use cmdline::CommandLine;
 use crew::Leave;

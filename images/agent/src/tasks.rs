@@ -1,9 +1,11 @@
 //! What the agent can do, one function per kind of order.
 
 use crate::{
+    configure::{self, ConfigureError, Identity},
     console,
     link::{Link, Verdict},
     machine::Machine,
+    write::{self, Source, WriteError},
 };
 use rackberry_core::{
     agent::{News, Run},
@@ -53,15 +55,36 @@ pub enum Outcome {
     NotWanted,
 }
 
+impl Outcome {
+    fn failed(transient: bool, error: &dyn std::error::Error) -> Self {
+        Outcome::Failed { transient, message: CleanText::new(&console::chain(error)) }
+    }
+}
+
 /// Carries out `order` to its end.
+#[must_use]
 pub fn perform(job: &Job, order: &TaskOrder) -> Outcome {
     match order {
+        TaskOrder::WriteImage { url, digest, compression, size_bytes, raw_bytes, disk, grow } => {
+            let (digest, compression, size_bytes, raw_bytes) = (*digest, *compression, *size_bytes, *raw_bytes);
+            let source = Source { url, digest, compression, size_bytes, raw_bytes };
+            match write::write_image(job, &source, disk, *grow) {
+                Ok(()) => Outcome::Done,
+                Err(WriteError::NotWanted(NotWanted)) => Outcome::NotWanted,
+                Err(error) => Outcome::failed(error.transient(), &error),
+            }
+        }
+        TaskOrder::Configure { disk, hostname, seed, files, boot_order, boot_entry } => {
+            let identity = Identity { hostname, seed: *seed, files, boot_order: *boot_order, boot_entry };
+            match configure::configure(job, disk, &identity) {
+                Ok(()) => Outcome::Done,
+                Err(ConfigureError::NotWanted(NotWanted)) => Outcome::NotWanted,
+                Err(error) => Outcome::failed(error.transient(), &error),
+            }
+        }
         TaskOrder::Restart {} => match job.begin() {
             Ok(()) => Outcome::Done,
             Err(NotWanted) => Outcome::NotWanted,
         },
-        TaskOrder::WriteImage { .. } | TaskOrder::Configure { .. } => {
-            Outcome::Failed { transient: false, message: "This agent cannot do that yet.".into() }
-        }
     }
 }

@@ -1,0 +1,170 @@
+//! Packed bytes in, plain bytes out: one reader per format, each in Rust alone.
+
+use bzip2::bufread::BzDecoder;
+use flate2::bufread::GzDecoder;
+use lzma_rust2::XzReader;
+use rackberry_core::image::Compression;
+use ruzstd::decoding::{
+    BlockDecodingStrategy, FrameDecoder,
+    errors::{FrameDecoderError, ReadFrameHeaderError},
+};
+use std::io::{self, BufRead, Read};
+
+/// `zstd --long=31`, the most that the format's own tool writes.
+const ZSTD_WINDOW: u64 = 1 << 31;
+
+/// The plain bytes of `input`.
+pub fn unpack<'a>(compression: Compression, input: impl BufRead + Send + 'a) -> Box<dyn Read + Send + 'a> {
+    match compression {
+        Compression::None => Box::new(input),
+        Compression::Gzip => Box::new(Members::new(input, 0x1f, GzDecoder::new, GzDecoder::into_inner)),
+        Compression::Xz => Box::new(XzReader::new(input, true)),
+        Compression::Zstd => Box::new(Frames::new(input)),
+        Compression::Bzip2 => Box::new(Members::new(input, b'B', BzDecoder::new, BzDecoder::into_inner)),
+    }
+}
+
+/// A format whose files may be several behind each other, as pigz, pbzip2 and cat make them.
+struct Members<R, D> {
+    decoder: Option<D>,
+    magic: u8,
+    begin: fn(R) -> D,
+    end: fn(D) -> R,
+}
+
+impl<R: BufRead, D: Read> Members<R, D> {
+    fn new(input: R, magic: u8, begin: fn(R) -> D, end: fn(D) -> R) -> Self {
+        Members { decoder: Some(begin(input)), magic, begin, end }
+    }
+}
+
+impl<R: BufRead, D: Read> Read for Members<R, D> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let Some(decoder) = &mut self.decoder else { return Ok(0) };
+            let count = decoder.read(buffer)?;
+            if count > 0 || buffer.is_empty() {
+                return Ok(count);
+            }
+            let Some(ended) = self.decoder.take() else { return Ok(0) };
+            let mut input = (self.end)(ended);
+            // What follows is another member or, as makers of firmware append it, something of their own.
+            if input.fill_buf()?.first() == Some(&self.magic) {
+                self.decoder = Some((self.begin)(input));
+            }
+        }
+    }
+}
+
+/// The frames of a Zstandard file (RFC 8878 3).
+struct Frames<R> {
+    input: R,
+    decoder: FrameDecoder,
+    begun: bool,
+}
+
+impl<R: BufRead> Frames<R> {
+    fn new(input: R) -> Self {
+        let mut decoder = FrameDecoder::new();
+        decoder.set_max_window_size(ZSTD_WINDOW);
+        Frames { input, decoder, begun: false }
+    }
+
+    /// Reads the next frame's header, past frames that hold no data; false at the end of the file.
+    fn begin(&mut self) -> io::Result<bool> {
+        while !self.input.fill_buf()?.is_empty() {
+            match self.decoder.reset(&mut self.input) {
+                Ok(()) => return Ok(true),
+                Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame { length, .. })) => {
+                    io::copy(&mut (&mut self.input).take(u64::from(length)), &mut io::sink())?;
+                }
+                Err(error) => return Err(io::Error::other(error)),
+            }
+        }
+        Ok(false)
+    }
+}
+
+impl<R: BufRead> Read for Frames<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            if self.begun {
+                while self.decoder.can_collect() == 0 && !self.decoder.is_finished() {
+                    let some = BlockDecodingStrategy::UptoBlocks(1);
+                    self.decoder.decode_blocks(&mut self.input, some).map_err(io::Error::other)?;
+                }
+                let count = self.decoder.read(buffer)?;
+                if count > 0 || buffer.is_empty() {
+                    return Ok(count);
+                }
+            }
+            self.begun = self.begin()?;
+            if !self.begun {
+                return Ok(0);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{
+        io::Write,
+        process::{Command, Stdio},
+    };
+
+    /// What a tool makes of `bytes`; none where the tool is not installed.
+    fn pack(tool: &[&str], bytes: &[u8]) -> Option<Vec<u8>> {
+        let mut command = Command::new(tool[0]);
+        let mut child = command.args(&tool[1..]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().ok()?;
+        let mut input = child.stdin.take().unwrap();
+        let bytes = bytes.to_vec();
+        let feeder = std::thread::spawn(move || input.write_all(&bytes));
+        let output = child.wait_with_output().unwrap();
+        feeder.join().unwrap().unwrap();
+        assert!(output.status.success());
+        Some(output.stdout)
+    }
+
+    fn plain(compression: Compression, packed: &[u8]) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        // A small buffer, so that every boundary falls within some read.
+        unpack(compression, io::BufReader::with_capacity(1000, packed)).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn sample() -> Vec<u8> {
+        (0..700_000u32).flat_map(|n| ((n / 7).wrapping_mul(2_654_435_761) >> (n % 5)).to_le_bytes()).collect()
+    }
+
+    #[test]
+    fn every_format_comes_out_as_it_went_in_also_in_several_parts() {
+        let sample = sample();
+        let (first, second) = sample.split_at(1_000_000);
+        for (compression, tool) in [
+            (Compression::Gzip, &["gzip", "-c"][..]),
+            (Compression::Xz, &["xz", "-c"]),
+            (Compression::Zstd, &["zstd", "-c"]),
+            (Compression::Zstd, &["zstd", "-c", "--long=31", "-19", "--single-thread"]),
+            (Compression::Bzip2, &["bzip2", "-c"]),
+        ] {
+            let (Some(mut packed), Some(more)) = (pack(tool, first), pack(tool, second)) else {
+                eprintln!("{} is not installed", tool[0]);
+                continue;
+            };
+            assert_eq!(Compression::of(&packed), compression);
+            packed.extend(more);
+            assert!(plain(compression, &packed).unwrap() == sample, "{tool:?}");
+            assert!(plain(compression, &packed[..packed.len() - 100]).is_err(), "{tool:?} cut off");
+        }
+        assert!(plain(Compression::None, &sample).unwrap() == sample);
+    }
+
+    #[test]
+    fn what_makers_append_to_a_gzip_file_is_left_alone() {
+        let Some(mut packed) = pack(&["gzip", "-c"], b"system") else { return };
+        packed.extend(b"{\"metadata\":1}");
+        assert_eq!(plain(Compression::Gzip, &packed).unwrap(), b"system");
+    }
+}
