@@ -190,10 +190,12 @@ first() {
 }
 
 place_licences() {
-    local package
-    for package in "${packages[@]}"; do
+    local package deb
+    for deb in "${packages[@]/#/$work/debs/}"; do
+        # The package's own word, for a kernel that replaced a vanished one has another name.
+        package=$(dpkg-deb -f "$deb.deb" Package)
         mkdir -p "$work/one"
-        pool_unpack "$work/debs/$package.deb" "$work/one"
+        pool_unpack "$deb.deb" "$work/one"
         if [ -e "$work/one/usr/share/doc/$package/copyright" ]; then
             install -D -m 644 "$work/one/usr/share/doc/$package/copyright" "$work/main/usr/share/doc/$package/copyright"
         fi
@@ -236,7 +238,7 @@ stamp() { find "$1" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +; }
 digest() { sha256sum <"$1" | cut -d ' ' -f 1; }
 
 write_manifest() {
-    local file package
+    local file deb
     {
         printf '{\n  "arch": "%s",\n  "suite": "%s",\n  "kernel": "%s",\n  "arguments": "%s",\n  "files": [\n' \
             "$arch" "$SUITE" "$release" "$ARGUMENTS"
@@ -244,9 +246,9 @@ write_manifest() {
             printf '    {"name": "%s", "sha256": "%s", "size": %s}\n' "$file" "$(digest "$out/$file")" "$(stat -c %s "$out/$file")"
         done | commas
         printf '  ],\n  "packages": [\n'
-        for package in "${packages[@]}"; do
-            printf '    {"name": "%s", "version": "%s", "licence": "main.squashfs:/usr/share/doc/%s/copyright"}\n' \
-                "$package" "$(dpkg-deb -f "$work/debs/$package.deb" Version)" "$package"
+        for deb in "${packages[@]/#/$work/debs/}"; do
+            # shellcheck disable=SC2016  # the words in ${} are dpkg's
+            dpkg-deb -W --showformat='    {"name": "${Package}", "version": "${Version}", "licence": "main.squashfs:/usr/share/doc/${Package}/copyright"}\n' "$deb.deb"
         done | commas
         printf '  ],\n  "modules": {\n'
         for file in "${!stage_of[@]}"; do
