@@ -117,13 +117,15 @@ impl<S: Source, O: Observer> Server<S, O> {
         let mut shutdown = pin!(shutdown);
         loop {
             tokio::select! {
+                // Sessions that have ended make room before the next request asks for it.
+                biased;
                 () = &mut shutdown => break,
-                Some(request) = arriving.recv() => sessions.on_request(request),
                 Some(ended) = sessions.tasks.join_next_with_id() => sessions.forget(match ended {
                     Ok((id, ())) => id,
                     // The caller's Source panicked: its session is gone, the others are not concerned.
                     Err(error) => error.id(),
                 }),
+                Some(request) = arriving.recv() => sessions.on_request(request),
             }
         }
         drop(listening);

@@ -62,7 +62,8 @@ async fn netascii_translates_line_ends_and_tells_no_size() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_refusal_has_its_error() {
-    let server = Running::start(Files::with("file", noise(10)), Settings::default());
+    let settings = Settings { max_sessions_per_host: 64, ..Settings::default() };
+    let server = Running::start(Files::with("file", noise(10)), settings);
     let refused = |request: &Packet<'_>| {
         let client = server.client();
         client.send_first(request);
@@ -104,7 +105,9 @@ async fn what_is_malformed_or_not_for_the_client_gets_silence() {
 async fn data_comes_from_a_fresh_port_of_the_address_that_was_asked() {
     let listening = UdpSocket::bind("0.0.0.0:0").unwrap();
     let port = listening.local_addr().unwrap().port();
-    let server = Running::on(vec![listening], Files::with("file", noise(10)), Settings::default());
+    // The clients do not repeat themselves, so none may be refused while another's session is being cleared away.
+    let settings = Settings { max_sessions_per_host: 64, ..Settings::default() };
+    let server = Running::on(vec![listening], Files::with("file", noise(10)), settings);
     for last in [1, 2, 77] {
         let asked = IpAddr::V4(Ipv4Addr::new(127, 0, 0, last));
         let client = Client::of(SocketAddr::new(asked, port));
@@ -174,6 +177,7 @@ async fn another_request_from_the_same_port_replaces_the_session() {
     let (packet, second) = client.receive_from().unwrap();
     assert_eq!(packet, Packet::Data { block: 1, data: noise(10).into() });
     assert_ne!(first, second);
+    assert_eq!(server.log().wait_for_end().await, Outcome::Replaced);
     client.send_to(&Packet::Ack(1), second);
     let outcomes = server.stop().await.outcomes();
     assert_eq!(outcomes, [Outcome::Replaced, Outcome::Complete]);
@@ -261,7 +265,7 @@ async fn lost_packets_are_repaired_at_every_window() {
     let data = noise(300_000);
     let server = Running::start(Files::with("file", data.clone()), Settings::default());
     for window in [1, 4, 16, 64] {
-        let client = server.client().dropping_every(23);
+        let client = server.client().losing(5);
         let got = client.fetch(&ReadRequest::octet("file").with("windowsize", window)).unwrap();
         assert!(got.data == data, "window {window}");
     }
@@ -293,7 +297,8 @@ async fn a_stop_ends_what_outlasts_the_grace_and_tells_the_client() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_source_that_panics_costs_its_own_request_only() {
-    let server = Running::start(Files::with("file", noise(10)), Settings::default());
+    let settings = Settings { max_sessions_per_host: 64, ..Settings::default() };
+    let server = Running::start(Files::with("file", noise(10)), settings);
     for _ in 0..5 {
         server.client().send_first(&Packet::Read(ReadRequest::octet("panic")));
     }

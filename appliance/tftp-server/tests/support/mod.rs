@@ -193,8 +193,8 @@ impl Fetched {
 pub struct Client {
     socket: UdpSocket,
     server: SocketAddr,
-    drop_every: Option<u32>,
-    received: Cell<u32>,
+    loss_percent: u32,
+    chance: Cell<u32>,
 }
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -204,13 +204,19 @@ impl Client {
     pub fn of(server: SocketAddr) -> Self {
         let any = if server.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
         let socket = UdpSocket::bind(any).unwrap();
-        Self { socket, server, drop_every: None, received: Cell::new(0) }
+        Self { socket, server, loss_percent: 0, chance: Cell::new(1) }
     }
 
-    /// Loses each n-th packet it receives.
-    pub fn dropping_every(mut self, n: u32) -> Self {
-        self.drop_every = Some(n);
+    /// Loses this share of what it receives. Not every n-th packet: a window of n blocks would lose the same one for ever.
+    pub fn losing(mut self, percent: u32) -> Self {
+        self.loss_percent = percent;
         self
+    }
+
+    fn loses(&self) -> bool {
+        let next = self.chance.get().wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        self.chance.set(next);
+        (next >> 16) % 100 < self.loss_percent
     }
 
     pub fn send_raw(&self, datagram: &[u8]) {
@@ -242,8 +248,7 @@ impl Client {
         self.socket.set_read_timeout(Some(patience)).unwrap();
         loop {
             let (len, from) = self.socket.recv_from(&mut buffer).ok()?;
-            self.received.set(self.received.get() + 1);
-            if self.drop_every.is_none_or(|n| !self.received.get().is_multiple_of(n)) {
+            if !self.loses() {
                 return Some((owned(&buffer[..len]), from));
             }
         }
@@ -270,7 +275,7 @@ impl Client {
         }
         let begun = Instant::now();
         loop {
-            assert!(begun.elapsed() < Duration::from_secs(60), "the transfer does not end");
+            assert!(begun.elapsed() < Duration::from_secs(60), "window {window}: no end, at block {block}");
             let Some((packet, from)) = self.receive_from_within(REPEAT) else {
                 gap_told = false;
                 self.send_to(&last, session);
