@@ -106,14 +106,15 @@ impl Tx<'_> {
         host.arch = arch.or(host.arch);
         host.firmware = firmware.or(host.firmware);
         self.seen(host.id);
-        if host == *found { Ok(found) } else { self.put_host(host) }
+        if host == *found { Ok(found) } else { self.put_host(&host) }
     }
 
     /// Stores a host, new or changed.
     ///
     /// # Errors
     /// [`StoreError`] if its name, an address or its UUID belongs to another host, or storage.
-    pub fn put_host(&mut self, mut host: Host) -> Result<Arc<Host>, StoreError> {
+    pub fn put_host(&mut self, host: &Host) -> Result<Arc<Host>, StoreError> {
+        let mut host = host.clone();
         let mut once = BTreeSet::new();
         host.macs.retain(|mac| once.insert(*mac));
         host.uuid = host.uuid.filter(|uuid| !self.state.index.shared.contains(&uuid.key()));
@@ -188,7 +189,7 @@ impl Tx<'_> {
         host.serial = serial.or(host.serial);
         host.tags = tags;
         host.enrolled = true;
-        let host = self.put_host(host)?;
+        let host = self.put_host(&host)?;
         let kind = EventKind::HostEnrolled { name: CleanText::new(host.name.as_str()) };
         self.record(Some(host.id), None, actor, kind)?;
         Ok(host)
@@ -200,7 +201,7 @@ impl Tx<'_> {
         host.macs.push(identity.mac);
         host.uuid = uuid;
         host.serial = identity.serial.clone().filter(|serial| !serial.is_empty());
-        let host = self.put_host(host)?;
+        let host = self.put_host(&host)?;
         self.record(Some(host.id), None, Actor::Host, EventKind::HostDiscovered { mac: identity.mac })?;
         Ok(host)
     }
@@ -250,7 +251,7 @@ impl Tx<'_> {
         let key = uuid.key_text();
         execute(self.conn, "INSERT OR IGNORE INTO shared_uuids (uuid) VALUES (?1)", [&key], "distrust UUID", &key)?;
         self.state.index.shared.insert(uuid.key());
-        self.put_host(Host { uuid: None, ..holder.clone() })?;
+        self.put_host(&Host { uuid: None, ..holder.clone() })?;
         self.changed_host(
             holder.id,
             &format!("its UUID {uuid} counts as none: another machine with another serial number has it too"),
@@ -263,7 +264,7 @@ impl Tx<'_> {
         self.disarm_impostor(former, identity)?;
         let mut host = Host::clone(&self.entry(former)?.host);
         host.macs.retain(|mac| *mac != identity.mac);
-        let host = self.put_host(host)?;
+        let host = self.put_host(&host)?;
         self.changed_host(former, &format!("its address {} moved to {to}", identity.mac))?;
         let bare = !host.enrolled && host.macs.is_empty() && host.uuid.is_none() && host.serial.is_none();
         if bare && self.entry(former)?.install.is_none() {

@@ -137,7 +137,11 @@ impl Tx<'_> {
                     at: self.now(),
                     at_wall: self.wall(),
                 };
-                self.put_host(Host { installed: Some(installed), ..Host::clone(&host) })?;
+                self.put_host(&Host { installed: Some(installed), ..Host::clone(&host) })?;
+            }
+            if phase == Phase::Done {
+                // Its own system is up, so it left the RAM OS.
+                self.leave_ram(install.host);
             }
             if phase.ended() {
                 self.retire_first_boot_tokens(&install)?;

@@ -2,11 +2,15 @@
 
 use super::{
     error::StoreError,
-    rows::{execute, from_json, many, to_json},
+    rows::{execute, from_json, many, one, to_json},
     tx::Tx,
 };
-use rackberry_core::dhcp::{Change, LeaseRow};
+use rackberry_core::{
+    dhcp::{Change, LeaseRow},
+    host::MacAddr,
+};
 use rusqlite::Connection;
+use std::net::IpAddr;
 
 impl Tx<'_> {
     /// Every lease, for the DHCP shell's start.
@@ -39,6 +43,18 @@ impl Tx<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether we leased `address` to this MAC address, so that its host may have moved there.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn lease_moved(&self, mac: MacAddr, address: IpAddr) -> Result<bool, StoreError> {
+        let address = address.to_canonical().to_string();
+        let sql = "SELECT json FROM leases WHERE address = ?1";
+        let json = one(self.conn, sql, [&address], &address, |row| row.get::<_, String>(0))?;
+        let lease: Option<LeaseRow> = json.map(|json| from_json(&json, &address)).transpose()?;
+        Ok(lease.is_some_and(|lease| lease.mac == mac && self.now() < lease.expires))
     }
 }
 

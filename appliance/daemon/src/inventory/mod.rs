@@ -10,7 +10,7 @@
 //! | `writer`, `reader` | the threads |
 //! | `tx` | a step of a transaction; its verbs lie with their nouns: `hosts`, `installs`, `timeline`, `tokens`, ... |
 //! | `identity` | whom a request means |
-//! | `snapshot`, `telemetry` | what is published, and what of it may be lost |
+//! | `snapshot`, `telemetry`, `presence` | what is published, and what of it may be lost |
 //! | `clock`, `ids` | time that only grows, and ids made from it |
 
 mod accounts;
@@ -25,6 +25,7 @@ mod images;
 mod installs;
 mod leases;
 mod load;
+mod presence;
 mod reader;
 mod rows;
 mod snapshot;
@@ -41,13 +42,20 @@ pub use error::{ApplyError, BackupError, OpenError, ReadError, StoreError, Trans
 pub use file::{NAME as DATABASE, Recovery};
 pub use hosts::{DEFAULT_MAX_AUTOMATIC_HOSTS, Enrolment, MAX_AUTOMATIC_HOSTS, MAX_MACS};
 pub use identity::{Identified, Identity};
+pub use presence::RamStay;
 pub use reader::{EventFilter, READ_LIMIT, Reader, StoredEvent};
 pub use snapshot::{Alarm, HostEntry, LOG_LINES, Ladder, Live, Snapshot};
 pub use telemetry::Telemetry;
 pub use timeline::BootTrace;
-pub use tokens::{BOOT_TOKENS, Purpose, REPEAT_TTL, Token, UNUSED_TTL};
+pub use tokens::{BOOT_TOKENS, REPEAT_TTL, Token, TokenPurpose, UNUSED_TTL};
 pub use tx::Tx;
 
+use rackberry_core::{
+    agent::Progress,
+    event::TaskName,
+    id::InstallId,
+    time::{Timestamp, WallTime},
+};
 use std::{
     path::PathBuf,
     sync::{
@@ -193,6 +201,23 @@ impl Inventory {
     /// Takes in news that may be lost; never waits for the disk.
     pub fn telemetry(&self, news: Telemetry) {
         self.shared.mailbox.put(news);
+    }
+
+    /// Takes in how far a task got; telemetry.
+    pub fn progress(&self, install: InstallId, task: TaskName, progress: Progress) {
+        self.telemetry(Telemetry::Progress { install, task, progress });
+    }
+
+    /// Now, for every decision.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.shared.clock.now()
+    }
+
+    /// What the system clock says, for display only.
+    #[must_use]
+    pub fn wall(&self) -> WallTime {
+        self.shared.clock.wall()
     }
 
     /// The box's clock.

@@ -2,7 +2,7 @@
 //!
 //! A persistent structure: a new one shares every host that did not change with the one before.
 
-use super::{identity::Index, timeline::BootTrace};
+use super::{identity::Index, presence::RamStay, timeline::BootTrace};
 use imbl::{OrdMap, Vector};
 use rackberry_core::{
     agent::Progress,
@@ -15,7 +15,7 @@ use rackberry_core::{
     time::{Timestamp, WallTime},
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 /// Log lines kept for each host.
 pub const LOG_LINES: usize = 100;
@@ -34,6 +34,7 @@ pub struct Snapshot {
     pub alarms: OrdMap<String, Arc<Alarm>>,
     pub ladder: Ladder,
     pub(super) index: Index,
+    pub(super) addresses: OrdMap<IpAddr, HostId>,
     /// Installs that have not ended; ids sort by the time of arming.
     pub(super) active: OrdMap<InstallId, HostId>,
 }
@@ -47,6 +48,10 @@ pub struct HostEntry {
     /// The boot under way, else the last one since the box started.
     pub trace: Option<Arc<BootTrace>>,
     pub last_seen: Option<Timestamp>,
+    /// Where it was heard last, or what it was given.
+    pub address: Option<IpAddr>,
+    /// Its stay in the RAM OS, while it has not left it.
+    pub ram: Option<Arc<RamStay>>,
     /// Of the install under way.
     pub live: Option<Live>,
     /// The last lines its agent sent, at most [`LOG_LINES`].
@@ -83,7 +88,16 @@ pub struct Ladder {
 
 impl HostEntry {
     pub(super) fn new(host: Arc<Host>) -> Self {
-        HostEntry { host, install: None, trace: None, last_seen: None, live: None, log: Vector::new() }
+        HostEntry {
+            host,
+            install: None,
+            trace: None,
+            last_seen: None,
+            address: None,
+            ram: None,
+            live: None,
+            log: Vector::new(),
+        }
     }
 
     /// The install under way, if any.
@@ -104,6 +118,7 @@ impl Snapshot {
             alarms: OrdMap::new(),
             ladder: Ladder::default(),
             index: Index::default(),
+            addresses: OrdMap::new(),
             active: OrdMap::new(),
         }
     }
@@ -165,6 +180,9 @@ impl Snapshot {
     pub(super) fn remove_host(&mut self, id: HostId) {
         if let Some(entry) = self.hosts.remove(&id) {
             self.index.forget(&entry.host);
+            if let Some(address) = entry.address {
+                self.addresses.remove(&address);
+            }
             if let Some(install) = &entry.install {
                 self.active.remove(&install.id);
             }

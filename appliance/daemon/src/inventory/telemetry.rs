@@ -4,7 +4,7 @@
 use super::{
     error::StoreError,
     rows::{execute, from_json, many, to_json},
-    snapshot::{LOG_LINES, Live, Snapshot},
+    snapshot::{HostEntry, LOG_LINES, Live, Snapshot},
     tx::Tx,
 };
 use rackberry_core::{
@@ -106,22 +106,23 @@ impl Mailbox {
             }
         }
         for (host, lines) in log {
-            let known = state.change(host, |entry| {
-                entry.log.extend(lines);
-                while entry.log.len() > LOG_LINES {
-                    entry.log.pop_front();
-                }
-                if let Some(live) = &mut entry.live {
-                    live.last_news = now;
-                }
-                entry.last_seen = Some(now);
-            });
-            if known.is_some() {
+            if state.change(host, |entry| take_log(entry, lines, now)).is_some() {
                 touched.insert(host);
             }
         }
         touched
     }
+}
+
+fn take_log(entry: &mut HostEntry, lines: impl IntoIterator<Item = CleanText>, now: Timestamp) {
+    entry.log.extend(lines);
+    while entry.log.len() > LOG_LINES {
+        entry.log.pop_front();
+    }
+    if let Some(live) = &mut entry.live {
+        live.last_news = now;
+    }
+    entry.last_seen = Some(now);
 }
 
 /// A host's telemetry as it is stored.
@@ -132,6 +133,20 @@ struct Saved {
 }
 
 impl Tx<'_> {
+    /// Counts as a sign of life; telemetry, so neither published nor written at once.
+    pub fn seen(&mut self, host: HostId) {
+        let now = self.now();
+        self.state.change(host, |entry| entry.last_seen = Some(now));
+        self.unsaved.insert(host);
+    }
+
+    /// Takes in lines that a host's agent sent; telemetry.
+    pub fn log(&mut self, host: HostId, lines: Vec<CleanText>) {
+        let now = self.now();
+        self.state.change(host, |entry| take_log(entry, lines, now));
+        self.unsaved.insert(host);
+    }
+
     pub(super) fn save_telemetry(&mut self, host: HostId) -> Result<(), StoreError> {
         if self.unsaved.remove(&host) { save(self.conn, &self.state, host) } else { Ok(()) }
     }

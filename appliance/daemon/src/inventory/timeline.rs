@@ -69,6 +69,10 @@ impl Tx<'_> {
             Some(trace) => Arc::make_mut(trace).stations.push(passed),
             None => entry.trace = Some(Arc::new(BootTrace { started: now, stations: vec![passed] })),
         });
+        if station < Station::Agent {
+            // On its way up, so no longer in the boot of the RAM OS it was in.
+            self.leave_ram(host);
+        }
         let kind = EventKind::BootReached { station, detail, arch, firmware };
         let active = self.active_install(host);
         let event = self.record(Some(host), active.as_ref().map(|install| install.id), Actor::Host, kind)?;

@@ -25,18 +25,18 @@ pub const BOOT_TOKENS: usize = 8;
 /// What a token is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Purpose {
+pub enum TokenPurpose {
     /// One boot of the RAM OS.
     Boot,
     /// The installed system's report that it is up.
     FirstBoot,
 }
 
-impl Purpose {
+impl TokenPurpose {
     fn as_str(self) -> &'static str {
         match self {
-            Purpose::Boot => "boot",
-            Purpose::FirstBoot => "first_boot",
+            TokenPurpose::Boot => "boot",
+            TokenPurpose::FirstBoot => "first_boot",
         }
     }
 }
@@ -48,7 +48,7 @@ pub struct Token {
     pub hash: Digest,
     pub host: HostId,
     pub install: Option<InstallId>,
-    pub purpose: Purpose,
+    pub purpose: TokenPurpose,
     pub mac: MacAddr,
     /// Where it was used first.
     pub address: Option<IpAddr>,
@@ -68,14 +68,14 @@ impl Tx<'_> {
         hash: Digest,
         host: HostId,
         install: Option<InstallId>,
-        purpose: Purpose,
+        purpose: TokenPurpose,
         mac: MacAddr,
     ) -> Result<(), StoreError> {
         self.entry(host)?;
         let created = self.now();
         let expires = Some(created.after(UNUSED_TTL));
         self.put_token(&Token { hash, host, install, purpose, mac, address: None, created, used: None, expires })?;
-        if purpose == Purpose::Boot { self.trim_tokens(host, "used IS NULL") } else { Ok(()) }
+        if purpose == TokenPurpose::Boot { self.trim_tokens(host, "used IS NULL") } else { Ok(()) }
     }
 
     /// What a token stands for; none if it is unknown or has expired.
@@ -95,22 +95,19 @@ impl Tx<'_> {
     ///
     /// # Errors
     /// [`StoreError::NotFound`] if it is unknown or has expired, or storage.
-    pub fn bind_token(&mut self, hash: Digest, address: IpAddr) -> Result<Token, StoreError> {
+    pub fn bind_token(&mut self, hash: Digest, address: IpAddr) -> Result<(), StoreError> {
         let mut token =
             self.token(hash)?.ok_or_else(|| StoreError::NotFound { what: "token", id: "of this hash".to_owned() })?;
         if token.address == Some(address) && token.used.is_some() {
-            return Ok(token);
+            return Ok(());
         }
         token.address = Some(address);
         token.used = token.used.or(Some(self.now()));
-        if token.purpose == Purpose::Boot {
+        if token.purpose == TokenPurpose::Boot {
             token.expires = None;
         }
         self.put_token(&token)?;
-        if token.purpose == Purpose::Boot {
-            self.trim_tokens(token.host, "used IS NOT NULL")?;
-        }
-        Ok(token)
+        if token.purpose == TokenPurpose::Boot { self.trim_tokens(token.host, "used IS NOT NULL") } else { Ok(()) }
     }
 
     /// Takes a token back.

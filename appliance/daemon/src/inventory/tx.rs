@@ -210,13 +210,6 @@ impl Tx<'_> {
         self.state.change(id, change);
         self.changed = true;
     }
-
-    /// Counts as a sign of life; telemetry, so neither published nor written at once.
-    pub fn seen(&mut self, host: HostId) {
-        let now = self.now();
-        self.state.change(host, |entry| entry.last_seen = Some(now));
-        self.unsaved.insert(host);
-    }
 }
 
 /// The setting that keeps the ladder's verdict.
