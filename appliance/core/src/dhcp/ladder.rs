@@ -184,10 +184,14 @@ pub struct Ladder {
     seen: Vec<ForeignServer>,
     /// Servers that were announced already; forgotten after a silent round.
     alarmed: Vec<Ipv4Addr>,
+    /// When the last probe left.
+    probed: Timestamp,
     /// Rounds in a row without any.
     silent: u32,
 }
 
+/// A probe caused by a client follows the one before no sooner.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// Servers remembered per round; more add nothing to the verdict.
 const MOST_SERVERS: usize = 16;
 /// Silent rounds after which a foreign server counts as gone.
@@ -206,7 +210,17 @@ impl Ladder {
         };
         let round = Round::Running { began: now, sent: 0 };
         // Zero is the one seed xorshift never leaves.
-        Ladder { mode, times, stage, round, random: random | 1, seen: Vec::new(), alarmed: Vec::new(), silent: 0 }
+        Ladder {
+            mode,
+            times,
+            stage,
+            round,
+            random: random | 1,
+            seen: Vec::new(),
+            alarmed: Vec::new(),
+            probed: now,
+            silent: 0,
+        }
     }
 
     /// What the box does now.
@@ -244,15 +258,8 @@ impl Ladder {
                 }
                 Round::Running { began, sent } if sent < self.times.sends.len() => {
                     self.round = Round::Running { began, sent: sent + 1 };
-                    let word = self.next_random();
-                    let [a, b, c, d, e, ..] = word.to_be_bytes();
-                    steps.push(Step::Probe {
-                        xid: u32::try_from(word & 0xffff_ffff).unwrap_or_default(),
-                        // Locally administered, no group address.
-                        mac: MacAddr([0x02, a, b, c, d, e]),
-                        // Half of them look like a PXE ROM, as some boot servers answer nobody else.
-                        boots: sent % 2 == 1,
-                    });
+                    // Half of them look like a PXE ROM, as some boot servers answer nobody else.
+                    steps.push(self.probe(sent % 2 == 1, now));
                 }
                 Round::Running { .. } => {
                     steps.extend(self.conclude());
@@ -302,6 +309,17 @@ impl Ladder {
         steps
     }
 
+    /// A client asks for an address and would get one: look who else answers, if nobody looked just now.
+    ///
+    /// Between rounds another server's unicast offers are not heard; one question of our own makes it show itself.
+    pub fn asked(&mut self, now: Timestamp) -> Vec<Step> {
+        let alert = matches!(self.mode, Mode::Auto | Mode::PxeOnly) && self.stage == Stage::PxeOnly;
+        if !alert || now.since(self.probed) < LOOK_AGAIN {
+            return Vec::new();
+        }
+        vec![self.probe(false, now)]
+    }
+
     /// The link came up again, perhaps in another socket: everything starts over.
     pub fn link_up(&mut self, remembered: Option<Stage>, now: Timestamp) -> Vec<Step> {
         let from = self.stage;
@@ -315,6 +333,15 @@ impl Ladder {
         let remembered = (from != Stage::Server).then_some(from);
         *self = Ladder::new(mode, self.times.clone(), remembered, self.random, now);
         if from == self.stage { Vec::new() } else { vec![Step::Stage { from, to: self.stage }] }
+    }
+
+    fn probe(&mut self, boots: bool, now: Timestamp) -> Step {
+        self.probed = now;
+        let word = self.next_random();
+        let [a, b, c, d, e, ..] = word.to_be_bytes();
+        // Locally administered, no group address.
+        let mac = MacAddr([0x02, a, b, c, d, e]);
+        Step::Probe { xid: u32::try_from(word & 0xffff_ffff).unwrap_or_default(), mac, boots }
     }
 
     /// The round is over.
@@ -444,6 +471,19 @@ mod tests {
     #[test]
     fn server_mode_is_never_entered_by_itself() {
         assert_eq!(ladder(Mode::Auto, Some(Stage::Server)).stage(), Stage::Observe);
+    }
+
+    #[test]
+    fn a_client_that_asks_between_rounds_makes_the_box_look_again_but_not_every_time() {
+        let mut ladder = ladder(Mode::Auto, None);
+        assert_eq!(ladder.asked(at(20)), [], "still observing");
+        ladder.tick(at(0));
+        ladder.tick(at(18));
+        assert!(matches!(ladder.asked(at(100)).as_slice(), [Step::Probe { .. }]));
+        assert_eq!(ladder.asked(at(104)), []);
+        assert!(matches!(ladder.asked(at(105)).as_slice(), [Step::Probe { .. }]));
+        ladder.foreign(server(1, false));
+        assert_eq!(ladder.asked(at(200)), [], "a proxy has nothing to lose");
     }
 
     #[test]

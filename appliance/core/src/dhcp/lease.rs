@@ -13,7 +13,14 @@ use std::{net::Ipv4Addr, time::Duration};
 
 /// Serves a client in `pxe-only` and `server`.
 pub(super) fn serve(ask: &Ask<'_>, table: &mut LeaseTable) -> Outcome {
-    if !may_lease(ask, table) {
+    let allowed = may_lease(ask, table);
+    if let Some(server) = chosen_elsewhere(ask) {
+        table.withdraw(&ask.key, ask.now);
+        let outcome = if allowed { ask.silence(Fact::ForeignServer(server)) } else { Outcome::silence() };
+        // Behind a relay another server is no surprise.
+        return Outcome { foreign: Some(server).filter(|_| ask.request.giaddr.is_unspecified()), ..outcome };
+    }
+    if !allowed {
         return Outcome::silence();
     }
     let Some(subnet) = ask.link.subnet_of(ask.request) else {
@@ -26,6 +33,12 @@ pub(super) fn serve(ask: &Ask<'_>, table: &mut LeaseTable) -> Outcome {
         MessageKind::Inform => inform(ask, subnet),
         MessageKind::Offer | MessageKind::Ack | MessageKind::Nak => Outcome::silence(),
     }
+}
+
+/// A REQUEST that takes another server's offer (RFC 2131 4.3.2).
+fn chosen_elsewhere(ask: &Ask<'_>) -> Option<Ipv4Addr> {
+    let selecting = ask.request.kind == MessageKind::Request;
+    ask.request.server_id.filter(|server| selecting && *server != ask.link.address)
 }
 
 /// What is left to do once another server was seen: leases we gave are renewed until their Installs end.
@@ -106,10 +119,6 @@ fn discover(ask: &Ask<'_>, table: &mut LeaseTable, subnet: &Subnet) -> Outcome {
 
 fn request(ask: &Ask<'_>, table: &mut LeaseTable, subnet: &Subnet) -> Outcome {
     let request = ask.request;
-    if let Some(server) = request.server_id.filter(|server| *server != ask.link.address) {
-        table.withdraw(&ask.key, ask.now);
-        return ask.silence(Fact::ForeignServer(server));
-    }
     let selecting = request.server_id.is_some();
     let wanted = if request.ciaddr.is_unspecified() { request.requested } else { Some(request.ciaddr) };
     let Some(wanted) = wanted else { return Outcome::silence() };

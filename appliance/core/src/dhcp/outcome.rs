@@ -31,13 +31,22 @@ pub struct Outcome {
     /// An address offered to its client for the first time: if somebody answers there already, drop the reply, call
     /// [`LeaseTable::conflict`](super::LeaseTable::conflict) and decide again.
     pub probe: Option<Ipv4Addr>,
+    /// Another DHCP server serves this link: evidence for the ladder.
+    pub foreign: Option<Ipv4Addr>,
 }
 
 impl Outcome {
     /// No answer.
     #[must_use]
     pub fn silence() -> Self {
-        Outcome { reply: None, to: Destination::Broadcast, changes: Vec::new(), notes: Vec::new(), probe: None }
+        Outcome {
+            reply: None,
+            to: Destination::Broadcast,
+            changes: Vec::new(),
+            notes: Vec::new(),
+            probe: None,
+            foreign: None,
+        }
     }
 }
 

@@ -171,7 +171,9 @@ fn a_client_that_chose_another_server_frees_our_offer_and_is_evidence() {
     let offered = rack.ask(&client(DISCOVER, 1).pxe(7)).unwrap().yiaddr();
     let outcome = rack.outcome(&client(REQUEST, 1).pxe(7).option(50, &[10, 77, 0, 30]).option(54, &OTHER.octets()));
     assert!(outcome.reply.is_none());
-    assert_eq!(outcome.notes[0].fact, Fact::ForeignServer(OTHER));
+    assert_eq!((outcome.notes[0].fact, outcome.foreign), (Fact::ForeignServer(OTHER), Some(OTHER)));
+    let laptop = rack.outcome(&client(REQUEST, 9).option(50, &[10, 77, 0, 31]).option(54, &OTHER.octets()));
+    assert_eq!((laptop.notes.as_slice(), laptop.foreign), (&[][..], Some(OTHER)), "evidence, but no business of ours");
     let request = client(REQUEST, 1).option(50, &offered.octets());
     assert!(rack.ask(&request).is_none(), "the offer is gone");
 }

@@ -1,0 +1,157 @@
+//! The DHCP shell: one thread that owns the leases, the sockets on 67, 68 and 4011, and the LAN-safety ladder.
+//!
+//! What it answers is decided in `rackberry_core::dhcp`; here bytes move. A lease is durable before its ACK leaves;
+//! everything else leaves at once, whatever the disk does.
+
+mod checks;
+mod gate;
+mod shell;
+mod writer;
+
+use crate::net::{LinkFacts, SocketError, sockets};
+use rackberry_core::{
+    dhcp::{
+        Change, HostView, LeaseRow, Link, LinkId, Mode, Note, Pool, ProbeTimes, Request, Stage, ladder::ForeignServer,
+    },
+    time::Timestamp,
+};
+use std::{net::UdpSocket, pin::Pin, time::Duration};
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// Why changes could not be made durable.
+pub type RecordError = Box<dyn std::error::Error + Send + Sync>;
+/// A running write.
+pub type Recording = Pin<Box<dyn Future<Output = Result<(), RecordError>> + Send>>;
+
+/// Looks up the sender of a packet.
+pub type HostLookup = Box<dyn Fn(&Request, Timestamp) -> HostView + Send>;
+
+/// The rest of the daemon, as seen from here.
+pub struct Ports {
+    /// Makes lease changes durable; one call runs at a time and may carry many changes.
+    pub record: Box<dyn Fn(Vec<Change>) -> Recording + Send>,
+    /// What is known about the sender; must not block: it runs for every packet.
+    pub host_view: HostLookup,
+    /// The box's clock.
+    pub now: Box<dyn Fn() -> Timestamp + Send>,
+    /// Keeps the ladder's verdict for this link.
+    pub keep_verdict: Box<dyn Fn(LinkId, Stage) + Send>,
+    /// For timelines; a full channel loses notes, never packets.
+    pub notes: mpsc::Sender<Note>,
+    /// What people must hear of.
+    pub alerts: mpsc::Sender<Alert>,
+    pub status: watch::Sender<Status>,
+    pub commands: mpsc::Receiver<Command>,
+    /// Becomes true, or closes, when the shell shall end.
+    pub stop: watch::Receiver<bool>,
+}
+
+/// Where and how to serve.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    pub facts: LinkFacts,
+    /// Its stage is set by the ladder.
+    pub link: Link,
+    pub pools: Vec<Pool>,
+    /// Addresses kept for certain hosts.
+    pub reserved: Vec<std::net::Ipv4Addr>,
+    /// Rows from disk.
+    pub leases: Vec<LeaseRow>,
+    pub mode: Mode,
+    pub times: ProbeTimes,
+    /// The stored verdict for this link.
+    pub remembered: Option<Stage>,
+    /// Seed for probe addresses and jitter.
+    pub random: u64,
+    /// How long an address is probed before its first offer; zero: not at all.
+    pub conflict_wait: Duration,
+}
+
+/// What people must hear of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Alert {
+    /// Somebody else serves DHCP on this link.
+    Foreign(ForeignServer),
+    /// The box serves differently from now on.
+    Stage { from: Stage, to: Stage },
+    /// Leases could not be written; DHCP goes on from memory.
+    NotDurable(String),
+}
+
+/// For the page and the display.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    pub mode: Mode,
+    pub stage: Stage,
+    pub link: LinkId,
+    /// Other servers heard in the last round of probes.
+    pub foreign: Vec<ForeignServer>,
+}
+
+/// What others may ask of the shell.
+#[derive(Debug)]
+pub enum Command {
+    SetMode(Mode),
+    /// The addresses kept for certain hosts changed.
+    Reserve(Vec<std::net::Ipv4Addr>),
+    /// All running leases.
+    Leases(oneshot::Sender<Vec<LeaseRow>>),
+}
+
+/// The shell's sockets, bound before the daemon says that it is ready.
+#[derive(Debug)]
+pub struct Sockets {
+    dhcp: UdpSocket,
+    boot_server: UdpSocket,
+    client: UdpSocket,
+    /// For conflict probes.
+    any: UdpSocket,
+}
+
+impl Sockets {
+    /// Binds the DHCP port (67), the boot server port (4011) and the client port (68, shared) on `device`.
+    ///
+    /// # Errors
+    /// [`SocketError`].
+    pub fn bind(device: &str, dhcp: u16, boot_server: u16) -> Result<Self, SocketError> {
+        Ok(Sockets {
+            dhcp: sockets::udp(device, dhcp)?,
+            boot_server: sockets::udp(device, boot_server)?,
+            client: sockets::shared_udp(device, 68)?,
+            any: sockets::udp(device, 0)?,
+        })
+    }
+}
+
+/// Why the shell ended before it was told to.
+#[derive(Debug, thiserror::Error)]
+pub enum DhcpError {
+    #[error("start the DHCP thread")]
+    Start(#[source] std::io::Error),
+    #[error("wait for DHCP packets on {device}")]
+    Wait {
+        device: String,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error(transparent)]
+    Netlink(#[from] crate::net::NetlinkError),
+    #[error("{device} lost its address {address}; run `rackberry net-up` and start again")]
+    AddressLost { device: String, address: std::net::Ipv4Addr },
+}
+
+/// Runs the shell on a thread and a runtime of its own, so that nothing else can hold up an answer.
+///
+/// # Errors
+/// [`DhcpError::Start`]; the thread's own end is in the handle.
+pub fn spawn(
+    sockets: Sockets,
+    setup: Setup,
+    ports: Ports,
+) -> Result<std::thread::JoinHandle<Result<(), DhcpError>>, DhcpError> {
+    let run = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(DhcpError::Start)?;
+        runtime.block_on(shell::run(sockets, setup, ports))
+    };
+    std::thread::Builder::new().name("dhcp".to_owned()).spawn(run).map_err(DhcpError::Start)
+}

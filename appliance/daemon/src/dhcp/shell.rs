@@ -1,0 +1,382 @@
+//! The loop: drain up to 64 datagrams, decide all, start one write if something is durable, send.
+
+use super::{
+    Alert, Command, DhcpError, Ports, Setup, Sockets, Status,
+    checks::Checks,
+    gate::Gate,
+    writer::{Sending, Writer},
+};
+use crate::net::{LinkFacts, Netlink, interfaces};
+use rackberry_core::{
+    dhcp::{
+        Destination, Fact, Ladder, LeaseTable, Link, MessageKind, Mode, Outcome, Packet, Port, Request, asking,
+        ladder::{ForeignServer, Step},
+        reply,
+        wire::{SeenReply, decode},
+    },
+    text::CleanText,
+    time::Timestamp,
+};
+use std::{
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
+    time::Duration,
+};
+use tokio::{net::UdpSocket, sync::watch};
+
+/// Datagrams taken from one socket before anything is sent.
+const DRAIN: usize = 64;
+/// How often the link itself is looked at.
+const LINK_CHECK: Duration = Duration::from_secs(2);
+/// How long the end waits for the last write.
+const LAST_WRITE: Duration = Duration::from_secs(5);
+const SERVERS: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::BROADCAST, 67);
+const CLIENTS: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::BROADCAST, 68);
+/// Own probes remembered, so that they are not taken for clients.
+const MOST_PROBES: usize = 16;
+
+struct Shell {
+    dhcp: UdpSocket,
+    boot_server: UdpSocket,
+    client: UdpSocket,
+    netlink: Netlink,
+    facts: LinkFacts,
+    link: Link,
+    mode: Mode,
+    table: LeaseTable,
+    ladder: Ladder,
+    gate: Gate,
+    checks: Checks,
+    writer: Writer,
+    ports: Ports,
+    probes: Vec<u32>,
+    link_check: Timestamp,
+}
+
+/// Serves until told to stop.
+pub(super) async fn run(sockets: Sockets, setup: Setup, ports: Ports) -> Result<(), DhcpError> {
+    let device = setup.facts.name.clone();
+    let wait = |source| DhcpError::Wait { device: device.clone(), source };
+    let now = (ports.now)();
+    let mut table = LeaseTable::new(&setup.pools, setup.leases, now);
+    table.reserve(setup.reserved);
+    let ladder = Ladder::new(setup.mode, setup.times, setup.remembered, setup.random, now);
+    let mut shell = Shell {
+        dhcp: UdpSocket::from_std(sockets.dhcp).map_err(wait)?,
+        boot_server: UdpSocket::from_std(sockets.boot_server).map_err(wait)?,
+        client: UdpSocket::from_std(sockets.client).map_err(wait)?,
+        netlink: Netlink::open()?,
+        checks: Checks::new(sockets.any, setup.facts.index, setup.conflict_wait),
+        link: Link { stage: ladder.stage(), ..setup.link },
+        facts: setup.facts,
+        mode: setup.mode,
+        table,
+        ladder,
+        gate: Gate::default(),
+        writer: Writer::default(),
+        ports,
+        probes: Vec::new(),
+        link_check: now.after(LINK_CHECK),
+    };
+    tracing::info!(device, stage = shell.link.stage.word(), mode = %shell.mode, "DHCP starts");
+    shell.publish();
+    let end = shell.serve(&device).await;
+    shell.last_writes().await;
+    tracing::info!(device, "DHCP ends");
+    end
+}
+
+impl Shell {
+    async fn serve(&mut self, device: &str) -> Result<(), DhcpError> {
+        let wait = |source| DhcpError::Wait { device: device.to_owned(), source };
+        let mut buffer = vec![0; 2048];
+        loop {
+            self.due()?;
+            self.writer.start(&*self.ports.record);
+            let now = (self.ports.now)();
+            let sleep = self.wakeup().since(now).max(Duration::from_millis(1));
+            tokio::select! {
+                () = stopped(&mut self.ports.stop) => return Ok(()),
+                (sendings, result) = self.writer.finished() => self.written(sendings, result),
+                ready = self.dhcp.readable() => {
+                    ready.map_err(wait)?;
+                    self.drain(Port::Dhcp, &mut buffer);
+                }
+                ready = self.boot_server.readable() => {
+                    ready.map_err(wait)?;
+                    self.drain(Port::BootServer, &mut buffer);
+                }
+                ready = self.client.readable() => {
+                    ready.map_err(wait)?;
+                    self.overhear(&mut buffer);
+                }
+                Some(command) = self.ports.commands.recv() => self.obey(command),
+                () = tokio::time::sleep(sleep) => {}
+            }
+        }
+    }
+
+    /// What time alone brings about.
+    fn due(&mut self) -> Result<(), DhcpError> {
+        let now = (self.ports.now)();
+        let steps = self.ladder.tick(now);
+        if !steps.is_empty() {
+            self.act(steps);
+        }
+        for (held, answered) in self.checks.due(&mut self.netlink, now) {
+            if answered {
+                tracing::info!(address = %held.address, mac = %held.request.mac, "in use already; not offered");
+                self.table.conflict(held.address, now);
+                self.decide(held.request, now);
+            } else {
+                self.dispatch(held.request.port, held.outcome);
+            }
+        }
+        if self.link_check <= now {
+            self.link_check = now.after(LINK_CHECK);
+            self.look_at_link(now)?;
+        }
+        Ok(())
+    }
+
+    fn wakeup(&self) -> Timestamp {
+        let first = self.ladder.wakeup().min(self.link_check);
+        self.checks.wakeup().map_or(first, |probe| probe.min(first))
+    }
+
+    /// Takes what waits on a server port and decides about each.
+    fn drain(&mut self, port: Port, buffer: &mut [u8]) {
+        let now = (self.ports.now)();
+        for _ in 0..DRAIN {
+            let socket = match port {
+                Port::Dhcp => &self.dhcp,
+                Port::BootServer => &self.boot_server,
+            };
+            // WouldBlock: drained. Anything else concerns one datagram (an ICMP error of an earlier answer).
+            let (length, from) = match socket.try_recv_from(buffer) {
+                Ok(received) => received,
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
+                Err(_) => continue,
+            };
+            let SocketAddr::V4(from) = from else { continue };
+            match decode(buffer.get(..length).unwrap_or_default(), port, from) {
+                Ok(Packet::Request(request)) => self.admit(*request, now),
+                Ok(Packet::Reply(_)) => {}
+                Err(error) => tracing::trace!(%from, "{error}"),
+            }
+        }
+    }
+
+    fn admit(&mut self, request: Request, now: Timestamp) {
+        let durable = matches!(request.kind, MessageKind::Request | MessageKind::Release | MessageKind::Decline);
+        let own = self.probes.contains(&request.xid) && request.mac.0.first() == Some(&2);
+        if own || !self.gate.admit(request.mac, now) || (durable && self.writer.is_full()) {
+            return;
+        }
+        // The offer to its first DISCOVER is on its way.
+        if request.kind == MessageKind::Discover && request.port == Port::Dhcp && self.checks.holds(request.mac) {
+            return;
+        }
+        self.decide(request, now);
+    }
+
+    fn decide(&mut self, request: Request, now: Timestamp) {
+        let host = (self.ports.host_view)(&request, now);
+        let outcome = reply(&request, &self.link, &mut self.table, &host, now);
+        tracing::trace!(mac = %request.mac, xid = request.xid, kind = ?request.kind, answered = outcome.reply.is_some());
+        let steps = match outcome.foreign {
+            Some(address) => self.ladder.foreign(ForeignServer {
+                address,
+                mac: None,
+                leases: true,
+                boots: false,
+                vendor: CleanText::default(),
+            }),
+            None if request.kind == MessageKind::Discover => self.ladder.asked(now),
+            None => Vec::new(),
+        };
+        if !steps.is_empty() {
+            self.act(steps);
+        }
+        for note in &outcome.notes {
+            if self.ports.notes.try_send(note.clone()).is_err() {
+                tracing::debug!(mac = %note.mac, "a note for the timeline was lost: too many at once");
+            }
+        }
+        if let Some((request, outcome)) = self.checks.hold(&mut self.netlink, request, outcome, now) {
+            self.dispatch(request.port, outcome);
+        }
+    }
+
+    /// Sends an answer, now or after its write.
+    fn dispatch(&mut self, port: Port, outcome: Outcome) {
+        let confirms = outcome.notes.iter().find_map(|note| match note.fact {
+            Fact::Ack(address) => Some(address),
+            _ => None,
+        });
+        let sending = outcome.reply.map(|bytes| Sending { port, to: outcome.to, bytes });
+        if let Some(sending) = self.writer.take(outcome.changes, confirms, sending) {
+            self.send(&sending);
+        }
+    }
+
+    fn send(&mut self, sending: &Sending) {
+        let to = match sending.to {
+            Destination::Broadcast => CLIENTS,
+            Destination::Unicast(to) => to,
+            Destination::Unconfigured { address, mac } => {
+                match self.netlink.set_neighbour(self.facts.index, address, mac) {
+                    Ok(()) => SocketAddrV4::new(address, 68),
+                    // Broadcast is always allowed.
+                    Err(_) => CLIENTS,
+                }
+            }
+        };
+        let socket = match sending.port {
+            Port::Dhcp => &self.dhcp,
+            Port::BootServer => &self.boot_server,
+        };
+        // A full socket buffer loses the answer; the client asks again.
+        if let Err(error) = socket.try_send_to(&sending.bytes, to.into()) {
+            tracing::debug!(%to, "send a DHCP answer: {error}");
+        }
+    }
+
+    fn written(&mut self, sendings: Vec<Sending>, result: Result<(), super::RecordError>) {
+        if let Err(error) = result {
+            // A card that turned read-only must not stop a rack: the leases hold in memory, and people hear of it.
+            let text = crate::chain(&*error);
+            tracing::error!("leases were not written: {text}");
+            let _full = self.ports.alerts.try_send(Alert::NotDurable(text));
+        }
+        for sending in &sendings {
+            self.send(sending);
+        }
+    }
+
+    /// Answers of other servers on the client port.
+    fn overhear(&mut self, buffer: &mut [u8]) {
+        for _ in 0..DRAIN {
+            let (length, from) = match self.client.try_recv_from(buffer) {
+                Ok(received) => received,
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
+                Err(_) => continue,
+            };
+            let SocketAddr::V4(from) = from else { continue };
+            let Ok(Packet::Reply(seen)) = decode(buffer.get(..length).unwrap_or_default(), Port::Dhcp, from) else {
+                continue;
+            };
+            let ours = seen.server == self.link.address || *from.ip() == self.link.address;
+            if !ours && matches!(seen.kind, MessageKind::Offer | MessageKind::Ack) {
+                self.foreign(&seen, *from.ip());
+            }
+        }
+    }
+
+    fn foreign(&mut self, seen: &SeenReply, from: Ipv4Addr) {
+        let mac = self.netlink.neighbour(self.facts.index, from).ok().flatten().map(|entry| entry.mac);
+        let server = ForeignServer {
+            address: seen.server,
+            mac,
+            leases: !seen.yiaddr.is_unspecified(),
+            boots: seen.boots,
+            vendor: CleanText::default(),
+        };
+        let steps = self.ladder.foreign(server);
+        self.act(steps);
+    }
+
+    fn act(&mut self, steps: Vec<Step>) {
+        for step in steps {
+            match step {
+                Step::Probe { xid, mac, boots } => {
+                    self.probes.truncate(MOST_PROBES - 1);
+                    self.probes.insert(0, xid);
+                    if let Err(error) = self.client.try_send_to(&asking::probe(xid, mac, boots), SERVERS.into()) {
+                        tracing::debug!("probe for other DHCP servers: {error}");
+                    }
+                }
+                Step::Stage { from, to } => {
+                    tracing::info!(from = from.word(), to = to.word(), "DHCP serves differently from now on");
+                    self.link.stage = to;
+                    if to != rackberry_core::dhcp::Stage::Observe {
+                        (self.ports.keep_verdict)(self.facts.id(), to);
+                    }
+                    let _full = self.ports.alerts.try_send(Alert::Stage { from, to });
+                }
+                Step::Alarm(server) => {
+                    tracing::warn!(address = %server.address, "another DHCP server answers on this link");
+                    let _full = self.ports.alerts.try_send(Alert::Foreign(server));
+                }
+            }
+        }
+        self.publish();
+    }
+
+    fn publish(&self) {
+        let status = Status {
+            mode: self.mode,
+            stage: self.link.stage,
+            link: self.facts.id(),
+            foreign: self.ladder.foreign_servers().to_vec(),
+        };
+        self.ports.status.send_if_modified(|shown| {
+            let changed = *shown != status;
+            *shown = status;
+            changed
+        });
+    }
+
+    fn obey(&mut self, command: Command) {
+        let now = (self.ports.now)();
+        match command {
+            Command::SetMode(mode) => {
+                self.mode = mode;
+                let steps = self.ladder.set_mode(mode, now);
+                self.act(steps);
+            }
+            Command::Reserve(addresses) => self.table.reserve(addresses),
+            Command::Leases(to) => {
+                let _gone = to.send(self.table.leases(now).collect());
+            }
+        }
+    }
+
+    /// A cable that comes back may hang in another socket: observe anew. An address that went away ends the service.
+    fn look_at_link(&mut self, now: Timestamp) -> Result<(), DhcpError> {
+        let listed = interfaces::list(&mut self.netlink)?;
+        let lost = || DhcpError::AddressLost { device: self.facts.name.clone(), address: self.facts.address };
+        let interface = listed.iter().find(|interface| interface.index == self.facts.index).ok_or_else(lost)?;
+        if !interface.addresses.iter().any(|(address, _)| *address == self.facts.address) {
+            return Err(lost());
+        }
+        let came_up = interface.carrier && !self.facts.carrier;
+        if interface.carrier != self.facts.carrier {
+            tracing::info!(device = self.facts.name, carrier = interface.carrier, "the cable");
+        }
+        self.facts.carrier = interface.carrier;
+        if came_up {
+            let steps = self.ladder.link_up(None, now);
+            self.link.stage = self.ladder.stage();
+            self.act(steps);
+        }
+        Ok(())
+    }
+
+    async fn last_writes(&mut self) {
+        let write_all = async {
+            while !self.writer.is_idle() {
+                self.writer.start(&*self.ports.record);
+                let (sendings, result) = self.writer.finished().await;
+                self.written(sendings, result);
+            }
+        };
+        if tokio::time::timeout(LAST_WRITE, write_all).await.is_err() {
+            tracing::error!("the last leases were not written in time");
+        }
+    }
+}
+
+/// Told to stop, or nobody is left to tell it.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    drop(stop.wait_for(|stop| *stop).await);
+}

@@ -1,0 +1,430 @@
+//! rtnetlink (rtnetlink(7)): the few messages we need, written and read by hand.
+//!
+//! Requests answer from the kernel's memory; none of them waits for the network.
+
+use rackberry_core::host::MacAddr;
+use rustix::{
+    fd::OwnedFd,
+    net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink::SocketAddrNetlink, sockopt},
+};
+use std::{net::Ipv4Addr, time::Duration};
+
+const HEADER: usize = 16;
+const NLMSG_ERROR: u16 = 2;
+const NLMSG_DONE: u16 = 3;
+const RTM_NEWLINK: u16 = 16;
+const RTM_GETLINK: u16 = 18;
+const RTM_NEWADDR: u16 = 20;
+const RTM_DELADDR: u16 = 21;
+const RTM_GETADDR: u16 = 22;
+const RTM_NEWROUTE: u16 = 24;
+const RTM_GETROUTE: u16 = 26;
+const RTM_NEWNEIGH: u16 = 28;
+const RTM_DELNEIGH: u16 = 29;
+const RTM_GETNEIGH: u16 = 30;
+const NLM_F_REQUEST: u16 = 1;
+const NLM_F_ACK: u16 = 4;
+const NLM_F_DUMP: u16 = 0x300;
+const NLM_F_REPLACE: u16 = 0x100;
+const NLM_F_CREATE: u16 = 0x400;
+const AF_INET: u8 = 2;
+const IFF_UP: u32 = 1;
+const IFF_LOOPBACK: u32 = 8;
+/// Carrier and administratively up (IFF_LOWER_UP | IFF_RUNNING would differ on drivers without carrier detection).
+const IFF_RUNNING: u32 = 0x40;
+const ARPHRD_ETHER: u16 = 1;
+/// Neighbour states with a hardware address that answered (linux/neighbour.h): REACHABLE, and what it turns into.
+const NUD_REACHABLE: u16 = 2;
+const NUD_KNOWN: u16 = 0x02 | 0x04 | 0x08 | 0x10 | 0x80;
+
+/// What went wrong while speaking with the kernel.
+#[derive(Debug, thiserror::Error)]
+pub enum NetlinkError {
+    #[error("open an rtnetlink socket")]
+    Open(#[source] rustix::io::Errno),
+    #[error("ask the kernel for {what}")]
+    Ask {
+        what: &'static str,
+        #[source]
+        source: rustix::io::Errno,
+    },
+}
+
+/// A network device as the kernel lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    pub index: u32,
+    pub name: String,
+    pub mac: Option<MacAddr>,
+    pub ethernet: bool,
+    pub loopback: bool,
+    pub up: bool,
+    pub carrier: bool,
+    /// `veth`, `bridge`, `tun`, ...; none for hardware.
+    pub kind: Option<String>,
+}
+
+/// One IPv4 address of a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Address {
+    pub index: u32,
+    pub address: Ipv4Addr,
+    pub prefix: u8,
+}
+
+/// One entry of the kernel's ARP table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Neighbour {
+    pub index: u32,
+    pub address: Ipv4Addr,
+    pub mac: MacAddr,
+    /// Heard a moment ago, not merely remembered.
+    pub confirmed: bool,
+}
+
+/// A socket to the kernel's routing part.
+#[derive(Debug)]
+pub struct Netlink {
+    socket: OwnedFd,
+    sequence: u32,
+}
+
+impl Netlink {
+    /// Opens the socket; needs no privilege, changes through it do.
+    ///
+    /// # Errors
+    /// [`NetlinkError::Open`].
+    pub fn open() -> Result<Self, NetlinkError> {
+        let open = || {
+            let socket = rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
+            rustix::net::bind(&socket, &SocketAddrNetlink::new(0, 0))?;
+            // The kernel answers at once; a lost answer must not hold up DHCP.
+            sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(Duration::from_secs(1)))?;
+            Ok(socket)
+        };
+        Ok(Netlink { socket: open().map_err(NetlinkError::Open)?, sequence: 0 })
+    }
+
+    /// All network devices.
+    ///
+    /// # Errors
+    /// [`NetlinkError::Ask`].
+    pub fn devices(&mut self) -> Result<Vec<Device>, NetlinkError> {
+        let answers = self.ask("its devices", RTM_GETLINK, NLM_F_DUMP, &[0; 16])?;
+        Ok(answers.iter().filter_map(|body| device(body)).collect())
+    }
+
+    /// All IPv4 addresses.
+    ///
+    /// # Errors
+    /// [`NetlinkError::Ask`].
+    pub fn addresses(&mut self) -> Result<Vec<Address>, NetlinkError> {
+        let answers = self.ask("its addresses", RTM_GETADDR, NLM_F_DUMP, &[AF_INET, 0, 0, 0, 0, 0, 0, 0])?;
+        Ok(answers.iter().filter_map(|body| address(body)).collect())
+    }
+
+    /// The default gateway through the device.
+    ///
+    /// # Errors
+    /// [`NetlinkError::Ask`].
+    pub fn gateway(&mut self, index: u32) -> Result<Option<Ipv4Addr>, NetlinkError> {
+        let mut body = [0; 12];
+        if let Some(family) = body.first_mut() {
+            *family = AF_INET;
+        }
+        let answers = self.ask("its routes", RTM_GETROUTE, NLM_F_DUMP, &body)?;
+        Ok(answers.iter().find_map(|body| default_route(body, index)))
+    }
+
+    /// The ARP table of the device.
+    ///
+    /// # Errors
+    /// [`NetlinkError::Ask`].
+    pub fn neighbours(&mut self, index: u32) -> Result<Vec<Neighbour>, NetlinkError> {
+        let mut body = neighbour_head(index, 0);
+        body.truncate(12);
+        let answers = self.ask("its ARP table", RTM_GETNEIGH, NLM_F_DUMP, &body)?;
+        Ok(answers.iter().filter_map(|body| neighbour(body)).filter(|entry| entry.index == index).collect())
+    }
+
+    /// The machine behind an address, if the kernel knows it.
+    ///
+    /// # Errors
+    /// [`NetlinkError::Ask`].
+    pub fn neighbour(&mut self, index: u32, address: Ipv4Addr) -> Result<Option<Neighbour>, NetlinkError> {
+        let mut body = neighbour_head(index, 0);
+        attribute(&mut body, 1, &address.octets());
+        match self.ask("an ARP entry", RTM_GETNEIGH, 0, &body) {
+            Ok(answers) => Ok(answers.iter().find_map(|body| neighbour(body))),
+            Err(NetlinkError::Ask { source: rustix::io::Errno::NOENT, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Says that `mac` has `address`, so that a client that cannot answer ARP yet is reached.
+    ///
+    /// # Errors
+    /// [`NetlinkError::Ask`]: `EPERM` without `CAP_NET_ADMIN`.
+    pub fn set_neighbour(&mut self, index: u32, address: Ipv4Addr, mac: MacAddr) -> Result<(), NetlinkError> {
+        let mut body = neighbour_head(index, NUD_REACHABLE);
+        attribute(&mut body, 1, &address.octets());
+        attribute(&mut body, 2, &mac.0);
+        self.ask("a new ARP entry", RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE | NLM_F_ACK, &body).map(drop)
+    }
+
+    /// Forgets who has `address`; nothing to forget is no error.
+    ///
+    /// # Errors
+    /// [`NetlinkError::Ask`].
+    pub fn forget_neighbour(&mut self, index: u32, address: Ipv4Addr) -> Result<(), NetlinkError> {
+        let mut body = neighbour_head(index, 0);
+        attribute(&mut body, 1, &address.octets());
+        match self.ask("no ARP entry", RTM_DELNEIGH, NLM_F_ACK, &body) {
+            Err(NetlinkError::Ask { source: rustix::io::Errno::NOENT, .. }) => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    /// Switches a device on.
+    ///
+    /// # Errors
+    /// [`NetlinkError::Ask`].
+    pub fn set_up(&mut self, index: u32) -> Result<(), NetlinkError> {
+        let mut body = vec![0; 4];
+        body.extend(index.to_ne_bytes());
+        body.extend(IFF_UP.to_ne_bytes());
+        body.extend(IFF_UP.to_ne_bytes());
+        self.ask("a device to be up", RTM_NEWLINK, NLM_F_ACK, &body).map(drop)
+    }
+
+    /// Gives a device an address.
+    ///
+    /// # Errors
+    /// [`NetlinkError::Ask`].
+    pub fn add_address(&mut self, entry: Address) -> Result<(), NetlinkError> {
+        let mut body = address_head(entry);
+        let broadcast = u32::from(entry.address) | u32::MAX.checked_shr(u32::from(entry.prefix)).unwrap_or(0);
+        attribute(&mut body, 2, &entry.address.octets());
+        attribute(&mut body, 1, &entry.address.octets());
+        attribute(&mut body, 4, &broadcast.to_be_bytes());
+        self.ask("a new address", RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE | NLM_F_ACK, &body).map(drop)
+    }
+
+    /// Takes an address from a device.
+    ///
+    /// # Errors
+    /// [`NetlinkError::Ask`].
+    pub fn remove_address(&mut self, entry: Address) -> Result<(), NetlinkError> {
+        let mut body = address_head(entry);
+        attribute(&mut body, 2, &entry.address.octets());
+        self.ask("no address", RTM_DELADDR, NLM_F_ACK, &body).map(drop)
+    }
+
+    /// Sets the default route.
+    ///
+    /// # Errors
+    /// [`NetlinkError::Ask`].
+    pub fn set_gateway(&mut self, index: u32, gateway: Ipv4Addr) -> Result<(), NetlinkError> {
+        // Family, two prefix lengths, tos, table main, protocol dhcp, scope universe, type unicast, flags.
+        let mut body = vec![AF_INET, 0, 0, 0, 254, 16, 0, 1, 0, 0, 0, 0];
+        attribute(&mut body, 5, &gateway.octets());
+        attribute(&mut body, 4, &index.to_ne_bytes());
+        self.ask("a default route", RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE | NLM_F_ACK, &body).map(drop)
+    }
+
+    /// Sends one request and gathers the bodies of its answers.
+    fn ask(&mut self, what: &'static str, kind: u16, flags: u16, body: &[u8]) -> Result<Vec<Vec<u8>>, NetlinkError> {
+        self.exchange(kind, flags, body).map_err(|source| NetlinkError::Ask { what, source })
+    }
+
+    fn exchange(&mut self, kind: u16, flags: u16, body: &[u8]) -> Result<Vec<Vec<u8>>, rustix::io::Errno> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let mut message = Vec::with_capacity(HEADER + body.len());
+        let length = u32::try_from(HEADER + body.len()).map_err(|_| rustix::io::Errno::MSGSIZE)?;
+        message.extend(length.to_ne_bytes());
+        message.extend(kind.to_ne_bytes());
+        message.extend((flags | NLM_F_REQUEST).to_ne_bytes());
+        message.extend(self.sequence.to_ne_bytes());
+        message.extend([0; 4]);
+        message.extend_from_slice(body);
+        rustix::net::send(&self.socket, &message, SendFlags::empty())?;
+        let mut answers = Vec::new();
+        let mut buffer = vec![0; 65_536];
+        loop {
+            let (received, _) = rustix::net::recv(&self.socket, buffer.as_mut_slice(), RecvFlags::empty())?;
+            let mut rest = buffer.get(..received).unwrap_or_default();
+            while let Some((answer, tail)) = message_of(rest) {
+                rest = tail;
+                // An answer to a request that timed out before.
+                if answer.sequence != self.sequence {
+                    continue;
+                }
+                match answer.kind {
+                    NLMSG_DONE => return Ok(answers),
+                    NLMSG_ERROR => {
+                        let code = number32(answer.body, 0).map_or(0, u32::cast_signed);
+                        return match code {
+                            0 => Ok(answers),
+                            code => Err(rustix::io::Errno::from_raw_os_error(code.saturating_neg())),
+                        };
+                    }
+                    _ => answers.push(answer.body.to_vec()),
+                }
+                // A single answer without acknowledgement ends the exchange.
+                if flags & (NLM_F_ACK | NLM_F_DUMP) == 0 {
+                    return Ok(answers);
+                }
+            }
+        }
+    }
+}
+
+struct Message<'a> {
+    kind: u16,
+    sequence: u32,
+    body: &'a [u8],
+}
+
+/// The first message of a datagram and what follows it.
+fn message_of(bytes: &[u8]) -> Option<(Message<'_>, &[u8])> {
+    let length = usize::try_from(number32(bytes, 0)?).ok()?;
+    let kind = number16(bytes, 4)?;
+    let sequence = number32(bytes, 8)?;
+    let body = bytes.get(HEADER..length)?;
+    Some((Message { kind, sequence, body }, bytes.get(length.next_multiple_of(4)..).unwrap_or_default()))
+}
+
+/// Attributes behind a fixed head (rtnetlink(7), struct rtattr).
+fn attributes(body: &[u8], head: usize) -> impl Iterator<Item = (u16, &[u8])> {
+    let mut rest = body.get(head..).unwrap_or_default();
+    std::iter::from_fn(move || {
+        let length = usize::from(number16(rest, 0)?);
+        // The upper two bits are flags (nested, byte order).
+        let kind = number16(rest, 2)? & 0x3fff;
+        let value = rest.get(4..length)?;
+        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some((kind, value))
+    })
+}
+
+fn attribute(body: &mut Vec<u8>, kind: u16, value: &[u8]) {
+    let length = u16::try_from(4 + value.len()).unwrap_or(u16::MAX);
+    body.extend(length.to_ne_bytes());
+    body.extend(kind.to_ne_bytes());
+    body.extend_from_slice(value);
+    body.resize(body.len().next_multiple_of(4), 0);
+}
+
+fn number16(bytes: &[u8], at: usize) -> Option<u16> {
+    bytes.get(at..at + 2)?.try_into().ok().map(u16::from_ne_bytes)
+}
+
+fn number32(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes)
+}
+
+fn ipv4(bytes: &[u8]) -> Option<Ipv4Addr> {
+    <[u8; 4]>::try_from(bytes).ok().map(Ipv4Addr::from)
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).trim_end_matches('\0').to_owned()
+}
+
+fn device(body: &[u8]) -> Option<Device> {
+    let flags = number32(body, 8)?;
+    let mut found = Device {
+        index: number32(body, 4)?,
+        name: String::new(),
+        mac: None,
+        ethernet: number16(body, 2)? == ARPHRD_ETHER,
+        loopback: flags & IFF_LOOPBACK != 0,
+        up: flags & IFF_UP != 0,
+        carrier: flags & IFF_RUNNING != 0,
+        kind: None,
+    };
+    for (kind, value) in attributes(body, 16) {
+        match kind {
+            1 => found.mac = value.try_into().ok().map(MacAddr),
+            3 => found.name = text(value),
+            18 => found.kind = attributes(value, 0).find(|(kind, _)| *kind == 1).map(|(_, name)| text(name)),
+            _ => {}
+        }
+    }
+    Some(found)
+}
+
+fn address(body: &[u8]) -> Option<Address> {
+    let prefix = *body.get(1)?;
+    let index = number32(body, 4)?;
+    // The local address (2); on point-to-point links 1 is the other end.
+    let local = attributes(body, 8).find(|(kind, _)| *kind == 2).and_then(|(_, value)| ipv4(value))?;
+    (body.first() == Some(&AF_INET)).then_some(Address { index, address: local, prefix })
+}
+
+fn default_route(body: &[u8], index: u32) -> Option<Ipv4Addr> {
+    // Destination prefix length 0, main table.
+    if body.get(1) != Some(&0) || body.get(4) != Some(&254) {
+        return None;
+    }
+    let out = attributes(body, 12).find(|(kind, _)| *kind == 4).and_then(|(_, value)| number32(value, 0));
+    let gateway = attributes(body, 12).find(|(kind, _)| *kind == 5).and_then(|(_, value)| ipv4(value));
+    gateway.filter(|_| out == Some(index))
+}
+
+fn neighbour(body: &[u8]) -> Option<Neighbour> {
+    let index = number32(body, 4)?;
+    let state = number16(body, 8)?;
+    let address = attributes(body, 12).find(|(kind, _)| *kind == 1).and_then(|(_, value)| ipv4(value))?;
+    let mac = attributes(body, 12).find(|(kind, _)| *kind == 2).and_then(|(_, value)| value.try_into().ok())?;
+    let known = state & NUD_KNOWN != 0;
+    known.then_some(Neighbour { index, address, mac: MacAddr(mac), confirmed: state & NUD_REACHABLE != 0 })
+}
+
+fn neighbour_head(index: u32, state: u16) -> Vec<u8> {
+    let mut body = vec![AF_INET, 0, 0, 0];
+    body.extend(index.to_ne_bytes());
+    body.extend(state.to_ne_bytes());
+    body.extend([0, 0]);
+    body
+}
+
+fn address_head(entry: Address) -> Vec<u8> {
+    let mut body = vec![AF_INET, entry.prefix, 0, 0];
+    body.extend(entry.index.to_ne_bytes());
+    body
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_loopback_device_and_its_address_are_listed() {
+        let mut netlink = Netlink::open().unwrap();
+        let devices = netlink.devices().unwrap();
+        let loopback = devices.iter().find(|device| device.loopback).unwrap();
+        assert_eq!((loopback.name.as_str(), loopback.ethernet), ("lo", false));
+        let addresses = netlink.addresses().unwrap();
+        for entry in &addresses {
+            assert!(devices.iter().any(|device| device.index == entry.index), "{entry:?}");
+        }
+    }
+
+    #[test]
+    fn nobody_is_known_behind_an_address_never_spoken_to() {
+        let mut netlink = Netlink::open().unwrap();
+        let index = netlink.devices().unwrap().first().unwrap().index;
+        assert_eq!(netlink.neighbour(index, Ipv4Addr::new(192, 0, 2, 77)).unwrap(), None);
+    }
+
+    #[test]
+    fn attributes_are_padded_to_four_bytes_and_read_back() {
+        let mut body = Vec::new();
+        attribute(&mut body, 3, b"eth0\0");
+        attribute(&mut body, 1, &[1, 2, 3, 4, 5, 6]);
+        let read: Vec<_> = attributes(&body, 0).collect();
+        assert_eq!(read, [(3, &b"eth0\0"[..]), (1, &[1, 2, 3, 4, 5, 6][..])]);
+        assert_eq!(attributes(&body[..6], 0).count(), 0, "a cut attribute is none");
+    }
+}
