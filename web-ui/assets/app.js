@@ -62,7 +62,7 @@ setInterval(() => {
 // --- Times: the server writes UTC, the reader gets their own clock.
 const two = n => String(n).padStart(2, '0');
 const clock = at => two(at.getHours()) + ':' + two(at.getMinutes()) + ':' + two(at.getSeconds());
-const months = 'January February March April May June July August September October November December'.split(' ');
+const months = 'Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec'.split(' ');
 const localTimes = scope => {
   for (const time of scope.querySelectorAll?.('time[datetime]') || []) {
     const at = new Date(time.dateTime), today = at.toDateString() === new Date().toDateString();
@@ -96,7 +96,9 @@ document.body.addEventListener('htmx:sseBeforeMessage', event => {
   // A half-typed search must not vanish because a host came up.
   const search = fresh.querySelector('#q'), typed = old.querySelector('#q');
   if (search && typed) search.setAttribute('value', typed.value);
-  if (same(old, fresh)) { sync(old, fresh); event.preventDefault(); }
+  event.preventDefault();
+  if (same(old, fresh)) sync(old, fresh);
+  else htmx.swap(old, page.innerHTML, { swapStyle: 'outerHTML', swapDelay: 0, settleDelay: 20 });
 });
 
 // --- The dialog: links to a page that is also a fragment open over this one.
@@ -117,6 +119,7 @@ document.body.addEventListener('htmx:beforeSwap', event => {
   location.assign(xhr.responseURL);
 });
 document.body.addEventListener('htmx:responseError', event => {
+  if (!event.detail.target?.closest('#dialog, #sheet')) return;
   // The server has a page for every failure: show that one by asking again without htmx.
   if (event.detail.requestConfig.verb === 'get') location.assign(event.detail.pathInfo.requestPath);
   else say('The box refused this. Load the page again and look at the state of the host.');

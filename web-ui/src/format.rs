@@ -98,20 +98,7 @@ pub fn short_digest(digest: &str) -> String {
     format!("{head}…{tail}")
 }
 
-const MONTHS: [&str; 12] = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-];
+const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /// A calendar moment in UTC, taken from milliseconds since 1970.
 struct Civil {
@@ -144,7 +131,7 @@ pub fn iso(unix_ms: u64) -> String {
     format!("{:04}-{:02}-{:02}T{h:02}:{m:02}:{s:02}Z", c.year, c.month, c.day)
 }
 
-/// A moment for people, in UTC: `20 November, 18:41:47`; the page's script turns it into the reader's own time.
+/// A moment for people, in UTC: `20 Nov, 18:41:47 UTC`; the page's script turns it into the reader's own time.
 pub fn moment(unix_ms: u64) -> String {
     let c = civil(unix_ms);
     let (h, m, s) = (c.second / 3600, c.second / 60 % 60, c.second % 60);
@@ -206,7 +193,7 @@ mod tests {
         assert_eq!(iso(951_782_399_000), "2000-02-28T23:59:59Z");
         assert_eq!(iso(951_782_400_000), "2000-02-29T00:00:00Z");
         assert_eq!(iso(1_795_200_107_000), "2026-11-20T18:41:47Z");
-        assert_eq!(moment(1_795_200_107_000), "20 November, 18:41:47 UTC");
+        assert_eq!(moment(1_795_200_107_000), "20 Nov, 18:41:47 UTC");
     }
 
     #[test]

@@ -115,6 +115,11 @@ pub struct ImagesPage {
 }
 
 impl ImagesPage {
+    /// While something is imported the table asks for news.
+    pub(crate) fn importing(&self) -> bool {
+        self.rows.iter().any(|row| row.progress().is_some())
+    }
+
     pub(crate) fn used(&self) -> String {
         format::bytes(self.used_bytes)
     }
