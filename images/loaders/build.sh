@@ -13,8 +13,8 @@ LOCK=$here/loaders.lock
 export SOURCE_DATE_EPOCH=1767225600 LC_ALL=C TZ=UTC
 # grub-mkimage runs from the same suite as its modules, with that suite's libraries, so the host's GRUB does not matter.
 TOOLS=(grub-common libc6 libdevmapper1.02.1 liblzma5 libselinux1 libudev1 libpcre2-8-0 libcap2)
-FOR_amd64=(ipxe grub-efi-amd64-bin grub-efi-amd64-unsigned grub-efi-amd64-signed shim-signed)
-FOR_arm64=(grub-efi-arm64-bin grub-efi-arm64-unsigned grub-efi-arm64-signed shim-signed)
+FOR_amd64=(ipxe grub-efi-amd64-bin grub-efi-amd64-unsigned grub-efi-amd64-signed shim-signed efi-shell-x64)
+FOR_arm64=(grub-efi-arm64-bin grub-efi-arm64-unsigned grub-efi-arm64-signed shim-signed efi-shell-aa64)
 MODULES=(normal boot chain configfile disk echo fat minicmd part_gpt part_msdos regexp tar memdisk terminal test true)
 
 mirror='' renew='' out=''
@@ -79,15 +79,24 @@ mkimage() { # runs the pinned grub-mkimage
 }
 
 localdisk() { # NAME ARCH FORMAT CPU FALLBACK
-    local dir=$work/memdisk-$2
-    mkdir -p "$dir/grub"
-    sed -e "s/@CPU@/$4/g" -e "s/@FALLBACK@/$5/g" "$here/localdisk.cfg" >"$dir/grub/grub.cfg"
-    tar --format=ustar --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner --mode=644 \
-        -cf "$work/memdisk-$2.tar" -C "$dir" grub/grub.cfg
+    local dir=$work/memdisk-$2/grub
+    mkdir -p "$dir"
+    sed -e "s/@CPU@/$4/g" -e "s/@FALLBACK@/$5/g" "$here/localdisk.cfg" >"$dir/grub.cfg"
+    grub "$work/again.efi" "$2" "$3"
+    mv "$work/again.efi" "$dir/again.efi"
+    cp "$work/$2/usr/share/efi-shell-$4/shell$4.efi" "$dir/shell.efi"
+    grub "$out/$1" "$2" "$3"
+    row "$1" "$2" "grub-efi-$2-bin" 'GPL-3+; its EFI shell BSD-2-clause-patent'
+}
+
+# A GRUB with the files of memdisk-ARCH inside.
+grub() { # FILE ARCH FORMAT
+    tar --format=ustar --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX \
+        -cf "$work/memdisk-$2.tar" -C "$work/memdisk-$2" grub
     # Named outright, for a GRUB that came by network looks there for its configuration first.
     printf 'configfile (memdisk)/grub/grub.cfg\nexit\n' >"$work/early.cfg"
-    mkimage -O "$3" -c "$work/early.cfg" -d "$work/$2/usr/lib/grub/$3" -p '(memdisk)/grub' -m "$work/memdisk-$2.tar" -o "$out/$1" "${MODULES[@]}"
-    row "$1" "$2" "grub-efi-$2-bin" GPL-3+
+    mkimage -O "$3" -c "$work/early.cfg" -d "$work/$2/usr/lib/grub/$3" -p '(memdisk)/grub' -m "$work/memdisk-$2.tar" \
+        -o "$1" "${MODULES[@]}"
 }
 
 unpack amd64 "${FOR_amd64[@]}"
