@@ -1,0 +1,328 @@
+//! The DHCP shell against real clients and a real second server, in network namespaces of its own. Needs root.
+
+use rackberry::{
+    dhcp::{Alert, Command, Ports, Setup, Sockets, Status, spawn},
+    net::{Netlink, choose, default_pool, facts, list, net_up, up::FALLBACK},
+};
+use rackberry_core::{
+    dhcp::{Change, HostView, LeaseRow, LeaseTimes, Link, Mode, Note, Pool, ProbeTimes, Stage, Subnet},
+    time::Timestamp,
+};
+use std::{
+    net::Ipv4Addr,
+    process::{Child, Command as Process, Stdio},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+use tokio::sync::{mpsc, oneshot, watch};
+
+const BOX: Ipv4Addr = Ipv4Addr::new(10, 93, 0, 1);
+
+#[test]
+fn ram_os_gets_a_durable_lease_and_a_laptop_gets_none() {
+    let Some(rack) = Rack::new("lease") else { return };
+    let shell = rack.serve(Mode::Auto, Duration::from_millis(200));
+    shell.reaches(Stage::PxeOnly);
+    let client = rack.join("client", None);
+    assert_eq!(client.udhcpc(&[]), None, "a laptop");
+    let address = client.udhcpc(&["-V", "rackberry-ramos"]).expect("a lease");
+    assert!((Ipv4Addr::new(10, 93, 0, 128)..=Ipv4Addr::new(10, 93, 0, 254)).contains(&address));
+    let recorded = shell.recorded.lock().unwrap().clone();
+    let [Change::Put(row)] = recorded.as_slice() else { panic!("{recorded:?}") };
+    assert_eq!(row.address, address, "written, and once");
+    assert_eq!(shell.leases().into_iter().map(|row| row.address).collect::<Vec<_>>(), [address]);
+    assert_eq!(client.udhcpc(&["-V", "rackberry-ramos"]), Some(address), "the same machine, the same address");
+}
+
+#[test]
+fn an_address_that_somebody_uses_is_never_offered() {
+    let Some(rack) = Rack::new("conflict") else { return };
+    let shell = rack.serve(Mode::Server, Duration::from_millis(300));
+    // The first two addresses of the pool are taken by machines that never asked us.
+    let _squatters = [128, 129].map(|last| rack.join(&format!("s{last}"), Some(Ipv4Addr::new(10, 93, 0, last))));
+    let client = rack.join("client", None);
+    assert_eq!(client.udhcpc(&[]), Some(Ipv4Addr::new(10, 93, 0, 130)));
+    drop(shell);
+}
+
+#[test]
+fn a_second_server_ends_leases_within_five_seconds_of_the_next_client() {
+    let Some(rack) = Rack::new("foreign") else { return };
+    let shell = rack.serve(Mode::Auto, Duration::ZERO);
+    shell.reaches(Stage::PxeOnly);
+    let other = rack.join("other", Some(Ipv4Addr::new(10, 93, 0, 2)));
+    let Some(_server) = other.dnsmasq() else {
+        eprintln!("not run: dnsmasq is missing");
+        return;
+    };
+    let client = rack.join("client", None);
+    let began = Instant::now();
+    // Both answer; whoever wins, the box notices.
+    client.udhcpc(&["-V", "rackberry-ramos"]);
+    shell.reaches(Stage::Proxy);
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    let before = shell.recorded.lock().unwrap().len();
+    let late = rack.join("late", None);
+    let address = late.udhcpc(&["-V", "rackberry-ramos"]);
+    assert!(address.is_some_and(|address| address < Ipv4Addr::new(10, 93, 0, 128)), "the other's: {address:?}");
+    assert_eq!(shell.recorded.lock().unwrap().len(), before, "no new lease of ours");
+    assert!(matches!(shell.alerts.lock().unwrap().try_recv(), Ok(Alert::Stage { .. })));
+}
+
+#[test]
+fn beside_a_server_from_the_start_the_box_is_a_proxy() {
+    let Some(rack) = Rack::new("proxy") else { return };
+    let other = rack.join("other", Some(Ipv4Addr::new(10, 93, 0, 2)));
+    let Some(_server) = other.dnsmasq() else {
+        eprintln!("not run: dnsmasq is missing");
+        return;
+    };
+    let shell = rack.serve(Mode::Auto, Duration::ZERO);
+    shell.reaches(Stage::Proxy);
+    assert_eq!(shell.recorded.lock().unwrap().len(), 0);
+}
+
+#[test]
+fn net_up_takes_a_lease_where_there_is_a_server_and_falls_back_where_there_is_none() {
+    let Some(rack) = Rack::new("netup") else { return };
+    let lonely = rack.join("lonely", None);
+    let (_, up) = lonely.inside(|| net_up(Some("eth0"), Duration::from_secs(1), 7)).unwrap();
+    assert_eq!(up, rackberry::net::NetUp::Fallback);
+    let (_, up) = lonely.inside(|| net_up(Some("eth0"), Duration::from_secs(1), 7)).unwrap();
+    assert_eq!(up, rackberry::net::NetUp::Kept(FALLBACK, 24), "once is enough");
+    let _shell = rack.serve(Mode::Server, Duration::ZERO);
+    let guest = rack.join("guest", None);
+    let (interface, up) = guest.inside(|| net_up(Some("eth0"), Duration::from_secs(5), 7)).unwrap();
+    let rackberry::net::NetUp::Leased { address, prefix: 24, server: BOX, .. } = up else { panic!("{up:?}") };
+    let now = guest.inside(|| {
+        let mut netlink = Netlink::open().unwrap();
+        let found = choose(&list(&mut netlink).unwrap(), Some("eth0")).unwrap();
+        (found.index, found.addresses)
+    });
+    assert_eq!(now, (interface.index, vec![(address, 24)]));
+}
+
+/// A switch in a namespace, with machines joined to it.
+struct Rack {
+    name: String,
+}
+
+struct Machine {
+    namespace: String,
+}
+
+impl Rack {
+    /// `None`, and a line saying so, where namespaces cannot be made.
+    fn new(name: &str) -> Option<Self> {
+        let rack = Rack { name: format!("rbd{}{name}", std::process::id()) };
+        if !rustix::process::geteuid().is_root() || !ip(&["netns", "add", &rack.name]) {
+            eprintln!("not run: needs root, ip and network namespaces");
+            return None;
+        }
+        assert!(ip(&["-n", &rack.name, "link", "add", "br0", "type", "bridge"]));
+        assert!(ip(&["-n", &rack.name, "link", "set", "br0", "up"]));
+        Some(rack)
+    }
+
+    fn join(&self, name: &str, address: Option<Ipv4Addr>) -> Machine {
+        let machine = Machine { namespace: format!("{}-{name}", self.name) };
+        let (own, peer) = (self.name.as_str(), machine.namespace.as_str());
+        let port = format!("p{name}");
+        assert!(ip(&["netns", "add", peer]));
+        assert!(ip(&["-n", own, "link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns", peer]));
+        assert!(ip(&["-n", own, "link", "set", &port, "master", "br0", "up"]));
+        assert!(ip(&["-n", peer, "link", "set", "lo", "up"]));
+        assert!(ip(&["-n", peer, "link", "set", "eth0", "up"]));
+        if let Some(address) = address {
+            assert!(ip(&["-n", peer, "addr", "add", &format!("{address}/24"), "dev", "eth0"]));
+        }
+        machine
+    }
+
+    /// Starts the shell on a machine of its own.
+    fn serve(&self, mode: Mode, conflict_wait: Duration) -> Shell {
+        let machine = self.join("box", Some(BOX));
+        let (stop, stopped) = watch::channel(false);
+        let (commands, obeyed) = mpsc::channel(4);
+        let (notes, noted) = mpsc::channel::<Note>(64);
+        let (alerts, alerted) = mpsc::channel(64);
+        let recorded = Arc::new(Mutex::new(Vec::new()));
+        let book = Arc::clone(&recorded);
+        let (status, shown, thread) = machine.inside(move || {
+            let mut netlink = Netlink::open().unwrap();
+            // No name is given: the only interface of the namespace is found.
+            let interface = choose(&list(&mut netlink).unwrap(), None).unwrap();
+            let facts = facts(&mut netlink, &interface).unwrap().unwrap();
+            let (status, shown) =
+                watch::channel(Status { mode, stage: Stage::Observe, link: facts.id(), foreign: vec![] });
+            let pool = default_pool(facts.address, facts.prefix).unwrap();
+            let link = Link {
+                address: facts.address,
+                http_port: 80,
+                stage: Stage::Observe,
+                authoritative: false,
+                times: LeaseTimes::default(),
+                subnet: Subnet {
+                    network: facts.network(),
+                    prefix: facts.prefix,
+                    pool: Some(pool),
+                    router: facts.gateway,
+                    dns: Vec::new(),
+                    domain: None,
+                    ntp: Vec::new(),
+                },
+                relayed: Vec::new(),
+            };
+            let setup = Setup {
+                pools: vec![Pool { first: pool.0, last: pool.1, except: facts.taken() }],
+                facts,
+                link,
+                reserved: Vec::new(),
+                leases: Vec::new(),
+                mode,
+                times: ProbeTimes {
+                    sends: vec![Duration::ZERO, Duration::from_millis(300)],
+                    listen: Duration::from_millis(700),
+                    again: Duration::from_secs(600),
+                },
+                remembered: None,
+                random: 7,
+                conflict_wait,
+            };
+            let began = Instant::now();
+            let ports = Ports {
+                record: Box::new(move |changes| {
+                    book.lock().unwrap().extend(changes);
+                    Box::pin(async { Ok(()) })
+                }),
+                host_view: Box::new(|_, _| HostView::default()),
+                now: Box::new(move || Timestamp(u64::try_from(began.elapsed().as_millis()).unwrap())),
+                keep_verdict: Box::new(|_, _| {}),
+                notes,
+                alerts,
+                status: status.clone(),
+                commands: obeyed,
+                stop: stopped,
+            };
+            let sockets = Sockets::bind(&interface.name, 67, 4011).unwrap();
+            (status, shown, spawn(sockets, setup, ports).unwrap())
+        });
+        drop(status);
+        let alerts = Mutex::new(alerted);
+        Shell { _machine: machine, stop, commands, shown, recorded, alerts, _notes: noted, thread: Some(thread) }
+    }
+}
+
+impl Drop for Rack {
+    fn drop(&mut self) {
+        ip(&["netns", "del", &self.name]);
+    }
+}
+
+struct Shell {
+    _machine: Machine,
+    stop: watch::Sender<bool>,
+    commands: mpsc::Sender<Command>,
+    shown: watch::Receiver<Status>,
+    recorded: Arc<Mutex<Vec<Change>>>,
+    alerts: Mutex<mpsc::Receiver<Alert>>,
+    _notes: mpsc::Receiver<Note>,
+    thread: Option<std::thread::JoinHandle<Result<(), rackberry::dhcp::DhcpError>>>,
+}
+
+impl Shell {
+    fn reaches(&self, stage: Stage) {
+        let mut shown = self.shown.clone();
+        let wait = async {
+            let waited = tokio::time::timeout(Duration::from_secs(20), shown.wait_for(|now| now.stage == stage)).await;
+            waited.expect("in time").expect("the shell runs").clone()
+        };
+        runtime().block_on(wait);
+    }
+
+    fn leases(&self) -> Vec<LeaseRow> {
+        let (to, answer) = oneshot::channel();
+        self.commands.blocking_send(Command::Leases(to)).unwrap();
+        answer.blocking_recv().unwrap()
+    }
+}
+
+impl Drop for Shell {
+    fn drop(&mut self) {
+        let _ = self.stop.send(true);
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap().unwrap();
+        }
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+impl Machine {
+    /// Runs a function on a thread that lives in the machine's namespace; threads it starts live there, too.
+    fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        let enter = || {
+            let namespace = std::fs::File::open(format!("/run/netns/{}", self.namespace)).unwrap();
+            let kind = Some(rustix::thread::LinkNameSpaceType::Network);
+            rustix::thread::move_into_link_name_space(std::os::fd::AsFd::as_fd(&namespace), kind).unwrap();
+            work()
+        };
+        std::thread::scope(|scope| scope.spawn(enter).join()).unwrap()
+    }
+
+    fn process(&self, program: &str, arguments: &[&str]) -> Process {
+        let mut process = Process::new("ip");
+        process.args(["netns", "exec", &self.namespace, program]).args(arguments);
+        process.stdin(Stdio::null()).stderr(Stdio::null());
+        process
+    }
+
+    /// The address that BusyBox's DHCP client gets within six seconds. It is not set on the interface.
+    fn udhcpc(&self, arguments: &[&str]) -> Option<Ipv4Addr> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("script");
+        std::fs::write(&file, "#!/bin/sh\n[ \"$1\" = bound ] && echo \"got $ip\"\nexit 0\n").unwrap();
+        std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let path = file.to_str().unwrap();
+        let mut all = vec!["udhcpc", "-i", "eth0", "-f", "-n", "-q", "-t", "3", "-T", "2", "-s", path];
+        all.extend(arguments);
+        let output = self.process("busybox", &all).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.lines().find_map(|line| line.strip_prefix("got ")).map(|address| address.parse().unwrap())
+    }
+
+    /// dnsmasq giving out .10 to .20; `None` where it is not installed.
+    fn dnsmasq(&self) -> Option<Guard> {
+        let arguments = [
+            "--keep-in-foreground",
+            "--conf-file=/dev/null",
+            "--port=0",
+            "--no-ping",
+            "--leasefile-ro",
+            "--interface=eth0",
+            "--dhcp-range=10.93.0.10,10.93.0.20",
+        ];
+        self.process("dnsmasq", &arguments).spawn().ok().map(Guard)
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        ip(&["netns", "del", &self.namespace]);
+    }
+}
+
+struct Guard(Child);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn ip(arguments: &[&str]) -> bool {
+    Process::new("ip").args(arguments).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+}
