@@ -12,6 +12,7 @@ use super::{
     tx::{self, Tx},
     writer::{Closure, Writer},
 };
+use imbl::OrdSet;
 use rackberry_core::{
     event::{Actor, EventKind},
     host::{Host, SmbiosUuid},
@@ -22,7 +23,6 @@ use rackberry_core::{
 };
 use rusqlite::Connection;
 use std::{
-    collections::BTreeSet,
     path::PathBuf,
     sync::{Arc, atomic::AtomicU64},
     time::Duration,
@@ -58,7 +58,7 @@ pub(super) fn writer(
         commits,
         backup_at,
         backup: None,
-        unsaved: BTreeSet::new(),
+        unsaved: OrdSet::new(),
         stale: false,
         published: Instant::now(),
     };

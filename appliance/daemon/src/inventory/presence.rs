@@ -22,13 +22,14 @@ impl Snapshot {
     /// The host that uses this address, as far as it has shown.
     #[must_use]
     pub fn host_at(&self, address: IpAddr) -> Option<HostId> {
-        self.addresses.get(&address).copied()
+        self.addresses.get(&address.to_canonical()).copied()
     }
 }
 
 impl Tx<'_> {
     /// The host was heard from this address, or was given it; an address has one host.
     pub fn at_address(&mut self, host: HostId, address: IpAddr) {
+        let address = address.to_canonical();
         if self.state.addresses.get(&address) == Some(&host) {
             return;
         }

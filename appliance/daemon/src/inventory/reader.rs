@@ -288,3 +288,40 @@ pub(super) fn run(
         let _ = conn.execute_batch("COMMIT");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inventory::{Inventory, OpenOptions};
+
+    #[tokio::test]
+    async fn a_read_that_takes_too_long_is_broken_off_and_the_next_one_works() {
+        let dir = tempfile::tempdir().unwrap();
+        let inventory = Inventory::open(OpenOptions::new(dir.path())).unwrap();
+        let began = Instant::now();
+        let endless = inventory.read(|reader| {
+            let sql = "WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n";
+            one(reader.conn, sql, [], "everything", |row| count(row, 0))
+        });
+        assert!(matches!(endless.await, Err(ReadError::TooSlow)));
+        assert!((READ_LIMIT..3 * READ_LIMIT).contains(&began.elapsed()), "{:?}", began.elapsed());
+        for _ in 0..4 {
+            assert_eq!(inventory.read(|reader| reader.last_seq()).await.unwrap(), 0);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reader_cannot_write_and_its_panic_harms_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let inventory = Inventory::open(OpenOptions::new(dir.path())).unwrap();
+        let write = inventory.read(|reader| {
+            crate::inventory::rows::execute(reader.conn, "DELETE FROM settings", [], "drop", "settings")
+        });
+        assert!(matches!(write.await, Err(ReadError::Failed(StoreError::Sql { .. }))));
+        for _ in 0..4 {
+            let panicking = inventory.read(|_| -> Result<(), StoreError> { panic!("a mistake") }).await;
+            assert!(matches!(panicking, Err(ReadError::Panicked(_))));
+        }
+        assert_eq!(inventory.read(|reader| reader.last_seq()).await.unwrap(), 0);
+    }
+}

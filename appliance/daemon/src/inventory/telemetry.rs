@@ -138,6 +138,7 @@ impl Tx<'_> {
         let now = self.now();
         self.state.change(host, |entry| entry.last_seen = Some(now));
         self.unsaved.insert(host);
+        self.stale = true;
     }
 
     /// Takes in lines that a host's agent sent; telemetry.
@@ -145,10 +146,11 @@ impl Tx<'_> {
         let now = self.now();
         self.state.change(host, |entry| take_log(entry, lines, now));
         self.unsaved.insert(host);
+        self.stale = true;
     }
 
     pub(super) fn save_telemetry(&mut self, host: HostId) -> Result<(), StoreError> {
-        if self.unsaved.remove(&host) { save(self.conn, &self.state, host) } else { Ok(()) }
+        if self.unsaved.remove(&host).is_some() { save(self.conn, &self.state, host) } else { Ok(()) }
     }
 }
 

@@ -7,6 +7,7 @@ use super::{
     rows::{execute, from_json, one, to_json},
     snapshot::{Alarm, HostEntry, Ladder, Snapshot},
 };
+use imbl::OrdSet;
 use rackberry_core::{
     event::{Actor, Event, EventKind},
     id::{BoxId, EventId, HostId, InstallId},
@@ -15,7 +16,7 @@ use rackberry_core::{
 };
 use rusqlite::Connection;
 use serde::{Serialize, de::DeserializeOwned};
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 /// A step within a transaction: all of it stays, or nothing.
 #[derive(Debug)]
@@ -28,7 +29,9 @@ pub struct Tx<'c> {
     /// Something that readers of the snapshot should learn at once.
     pub(super) changed: bool,
     /// Hosts whose telemetry is ahead of the disk.
-    pub(super) unsaved: BTreeSet<HostId>,
+    pub(super) unsaved: OrdSet<HostId>,
+    /// Telemetry that readers should learn of soon.
+    pub(super) stale: bool,
 }
 
 impl Tx<'_> {

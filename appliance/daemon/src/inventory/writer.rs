@@ -11,10 +11,10 @@ use super::{
     telemetry::{self, Mailbox},
     tx::Tx,
 };
+use imbl::OrdSet;
 use rackberry_core::{id::HostId, time::Timestamp};
 use rusqlite::Connection;
 use std::{
-    collections::BTreeSet,
     fs::File,
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
@@ -108,7 +108,7 @@ pub(super) struct Writer {
     pub backup_at: Option<Timestamp>,
     pub backup: Option<JoinHandle<()>>,
     /// Hosts whose telemetry is ahead of the disk.
-    pub unsaved: BTreeSet<HostId>,
+    pub unsaved: OrdSet<HostId>,
     /// The snapshot misses telemetry.
     pub stale: bool,
     pub published: Instant,
@@ -203,19 +203,18 @@ impl Writer {
             clock: &self.clock,
             ids: &mut self.ids,
             changed: false,
-            unsaved: std::mem::take(&mut self.unsaved),
+            unsaved: self.unsaved.clone(),
+            stale: false,
         };
-        let earlier = tx.unsaved.clone();
         let keep = step.run(&mut tx);
-        let Tx { state, changed, unsaved, .. } = tx;
+        let Tx { state, changed, unsaved, stale, .. } = tx;
         if keep {
             self.state = state;
-            self.stale |= unsaved.len() > earlier.len();
+            self.stale |= stale;
             self.unsaved = unsaved;
             self.sql("RELEASE step")?;
             Ok(changed)
         } else {
-            self.unsaved = earlier;
             // Where SQLite already rolled everything back (disk full, I/O error) this fails, and with it the commit.
             self.sql("ROLLBACK TO step")?;
             self.sql("RELEASE step")?;
@@ -281,7 +280,7 @@ impl Writer {
             writer.store_clock()
         });
         match result {
-            Ok(()) => self.unsaved.clear(),
+            Ok(()) => self.unsaved = OrdSet::new(),
             Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "telemetry is not stored"),
         }
     }
