@@ -1,1 +1,45 @@
-//! (being built)
+//! The Rackberry daemon: shells around what `rackberry-core` decides.
+//!
+//! | module | one sentence |
+//! |---|---|
+//! | [`config`] | `rackberry.toml`, read, checked and explained |
+//! | [`net`] | interfaces, addresses and sockets |
+//! | [`inventory`] | the database, its one writing thread, and the snapshot everyone reads |
+//! | [`catalog`] | profiles from folders |
+//! | [`media`] | everything served as a file, and how images come in |
+//! | [`auth`] | people, passwords, sessions, tokens |
+//! | [`dhcp`] | the DHCP shell: owns the leases |
+//! | [`tftp`] | the TFTP shell |
+//! | [`http`] | boot, agents, API and pages |
+//! | [`reconcile`] | what is due, done |
+//! | [`app`] | puts all of the above together |
+//! | [`cli`] | the command line's other half: speaks to a running daemon |
+//!
+//! Imports point one way: `{ config, net, inventory, catalog, auth, media } <- { dhcp, tftp, http, reconcile } <- app <-
+//! main`; `cli` imports none of them but `config`.
+
+pub mod app;
+pub mod auth;
+pub mod catalog;
+pub mod cli;
+pub mod config;
+pub mod dhcp;
+pub mod http;
+pub mod inventory;
+pub mod media;
+pub mod net;
+pub mod reconcile;
+pub mod tftp;
+
+/// An error and all its causes in one line.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        text.push_str(": ");
+        text.push_str(&source.to_string());
+        cause = source.source();
+    }
+    text
+}

@@ -1,0 +1,425 @@
+//! The provisioning side: waits for an interface with an address, then binds and runs DHCP, TFTP and the boot listener.
+
+use super::passed::Passed;
+use crate::{
+    config::Config,
+    dhcp::{self, Alert, Ports, Setup, Sockets, Status},
+    http::{self, NetworkView, State},
+    inventory::{HostEntry, Identity, Inventory, Snapshot, StoreError},
+    net::{self, LinkFacts, Netlink},
+    tftp,
+};
+use rackberry_core::{
+    dhcp::{Fact, HostView, Kind, LeaseTimes, Link, LinkId, Note, Pool, ProbeTimes, Request, Stage, Subnet},
+    event::{Actor, EventKind, Station},
+    host::BootPolicy,
+    install::Phase,
+    text::CleanText,
+    time::Timestamp,
+};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
+
+/// How often an interface without address is looked at again.
+const LOOK: Duration = Duration::from_secs(1);
+/// A host that fetched something of ours this long ago counts as booted by us: its system asks for an address too.
+const RECENT: Duration = Duration::from_secs(3600);
+/// How long an address is probed before its first offer. PXE ROMs wait at least a second for offers.
+const CONFLICT_WAIT: Duration = Duration::from_millis(300);
+
+/// Why the network side ended.
+#[derive(Debug, thiserror::Error)]
+pub enum NetworkError {
+    #[error("DHCP cannot be served")]
+    Sockets(#[from] net::SocketError),
+    #[error(
+        "cannot listen on {what} {address}; another program may have the port, or this user lacks the right to ports below 1024 (CAP_NET_BIND_SERVICE)"
+    )]
+    Listen { what: &'static str, address: SocketAddr, source: io::Error },
+    #[error("DHCP ended")]
+    Dhcp(#[from] dhcp::DhcpError),
+    #[error("TFTP ended")]
+    Tftp(#[from] tftp_server::ServerError),
+    #[error("the leases cannot be read")]
+    Leases(#[source] crate::inventory::TransactError<StoreError>),
+    #[error("the kernel gives no random bytes")]
+    Random,
+    #[error("a part of the network side panicked")]
+    Panicked,
+}
+
+/// The network side before it has found its interface.
+pub(super) struct Network {
+    state: State,
+    view: watch::Sender<Arc<NetworkView>>,
+    passed: Passed,
+}
+
+impl Network {
+    pub fn new(state: State, view: watch::Sender<Arc<NetworkView>>, passed: Passed) -> Self {
+        Network { state, view, passed }
+    }
+
+    /// Runs until told to stop.
+    pub async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<(), NetworkError> {
+        let facts = tokio::select! {
+            facts = self.find() => facts,
+            _ = stop.wait_for(|stop| *stop) => return Ok(()),
+        };
+        self.serve(facts, stop).await
+    }
+
+    /// Waits for an interface that can be served, and says what it waits for.
+    async fn find(&mut self) -> LinkFacts {
+        let mut said = String::new();
+        loop {
+            let named = self.state.config.interface.clone();
+            let looked = tokio::task::spawn_blocking(move || look(named.as_deref())).await;
+            let waiting = match looked {
+                Ok(Ok(facts)) => return facts,
+                Ok(Err(sentence)) => sentence,
+                Err(error) => error.to_string(),
+            };
+            if said != waiting {
+                tracing::warn!("waiting for the network: {waiting}");
+                self.view.send_modify(|view| Arc::make_mut(view).mode.clone_from(&waiting));
+                let _ = sd_notify::notify(&[sd_notify::NotifyState::Status(&waiting)]);
+                said = waiting;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    async fn serve(mut self, facts: LinkFacts, mut stop: watch::Receiver<bool>) -> Result<(), NetworkError> {
+        let config = self.state.config.clone();
+        let address = IpAddr::V4(facts.address);
+        let sockets = Sockets::bind(&facts.name, config.dhcp_port, config.dhcp_proxy_port)?;
+        let tftp_socket = match self.passed.udp("tftp") {
+            Some(socket) => socket,
+            None => bind_udp(SocketAddr::new(address, config.tftp_port))?,
+        };
+        let mut boot = Vec::new();
+        for (name, port) in [("boot", config.boot_port), ("boot-alias", config.boot_alias_port)] {
+            if let Some(passed) = self.passed.tcp(name) {
+                boot.push(
+                    TcpListener::from_std(passed)
+                        .map_err(|source| listen_error(name_of(name), address, port, source))?,
+                );
+            } else if port != 0 {
+                let bound = TcpListener::bind(SocketAddr::new(address, port)).await;
+                boot.push(bound.map_err(|source| listen_error(name_of(name), address, port, source))?);
+            }
+        }
+        let setup = setup(&self.state, &config, facts.clone()).await?;
+        let (notes, noted) = mpsc::channel(1024);
+        let (alerts, alerted) = mpsc::channel(64);
+        let (commands, obeyed) = mpsc::channel(16);
+        let status = watch::Sender::new(Status {
+            mode: setup.mode,
+            stage: Stage::Observe,
+            link: facts.id(),
+            foreign: Vec::new(),
+        });
+        let seen = status.subscribe();
+        let ports = ports(&self.state, notes, alerts, status, obeyed, stop.clone());
+        let dhcp = dhcp::spawn(sockets, setup, ports)?;
+
+        let mut tasks = JoinSet::new();
+        for listener in boot {
+            tasks.spawn(http::serve_boot(listener, self.state.clone(), stop.clone()));
+        }
+        tasks.spawn(timeline(noted, self.state.inventory.clone()));
+        tasks.spawn(alarms(alerted, self.state.inventory.clone()));
+        tasks.spawn(show(seen, self.view, facts.clone(), config.boot_port, self.state.inventory.clone(), stop.clone()));
+        let tftp = {
+            let (media, inventory, stop) = (self.state.media.clone(), self.state.inventory.clone(), stop.clone());
+            tokio::spawn(async move { tftp::run(vec![tftp_socket], media, inventory, &config, stop).await })
+        };
+        tracing::info!(interface = facts.name, address = %facts.address, "rackberry is ready");
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+
+        // The DHCP thread ends when told to, or because it cannot go on; either way its handle says so.
+        let mut dhcp = tokio::task::spawn_blocking(move || dhcp.join());
+        let ended = tokio::select! {
+            ended = &mut dhcp => Some(ended),
+            _ = stop.wait_for(|stop| *stop) => None,
+        };
+        drop(commands);
+        match ended {
+            Some(Ok(Ok(Err(error)))) => Err(error.into()),
+            Some(Ok(Err(_)) | Err(_)) => Err(NetworkError::Panicked),
+            Some(Ok(Ok(Ok(())))) | None => {
+                tftp.await.map_err(|_| NetworkError::Panicked)??;
+                let _ = dhcp_end(dhcp, ended.is_none()).await;
+                Ok(())
+            }
+        }
+    }
+}
+
+async fn dhcp_end<T>(handle: tokio::task::JoinHandle<T>, running: bool) -> Option<T> {
+    if running { handle.await.ok() } else { None }
+}
+
+fn name_of(name: &str) -> &'static str {
+    if name == "boot" { "the boot port" } else { "the second boot port" }
+}
+
+fn listen_error(what: &'static str, address: IpAddr, port: u16, source: io::Error) -> NetworkError {
+    NetworkError::Listen { what, address: SocketAddr::new(address, port), source }
+}
+
+fn bind_udp(address: SocketAddr) -> Result<std::net::UdpSocket, NetworkError> {
+    std::net::UdpSocket::bind(address).map_err(|source| NetworkError::Listen { what: "the TFTP port", address, source })
+}
+
+/// The interface to serve and its address, or the sentence why there is none yet.
+fn look(named: Option<&str>) -> Result<LinkFacts, String> {
+    let mut netlink = Netlink::open().map_err(|error| crate::chain(&error))?;
+    let interfaces = net::list(&mut netlink).map_err(|error| crate::chain(&error))?;
+    let chosen = net::choose(&interfaces, named).map_err(|error| error.to_string())?;
+    net::facts(&mut netlink, &chosen).map_err(|error| crate::chain(&error))?.ok_or_else(|| {
+        format!("{} has no address: give it one, or run `rackberry net-up {}`", chosen.name, chosen.name)
+    })
+}
+
+async fn setup(state: &State, config: &Config, facts: LinkFacts) -> Result<Setup, NetworkError> {
+    let id = facts.id();
+    let (leases, remembered) = state
+        .inventory
+        .transact(move |tx| Ok((tx.leases()?, tx.setting::<String>(&verdict_key(&id))?)))
+        .await
+        .map_err(NetworkError::Leases)?;
+    let mut random = [0; 8];
+    getrandom::fill(&mut random).map_err(|_| NetworkError::Random)?;
+    let pool = config.dhcp_pool.or_else(|| net::default_pool(facts.address, facts.prefix));
+    let link = Link {
+        address: facts.address,
+        http_port: config.boot_port,
+        stage: Stage::Observe,
+        authoritative: false,
+        times: LeaseTimes { server: config.dhcp_lease, ..LeaseTimes::default() },
+        subnet: Subnet {
+            network: facts.network(),
+            prefix: facts.prefix,
+            pool,
+            router: config.dhcp_gateway.or(facts.gateway),
+            dns: config.dhcp_dns.clone(),
+            domain: config.dhcp_domain.clone(),
+            ntp: Vec::new(),
+        },
+        relayed: Vec::new(),
+    };
+    let pools = pool.map(|(first, last)| Pool { first, last, except: facts.taken() }).into_iter().collect();
+    Ok(Setup {
+        link,
+        pools,
+        reserved: Vec::new(),
+        leases,
+        mode: config.dhcp_mode,
+        times: ProbeTimes {
+            sends: [0, 1, 2, 4].map(|times| config.dhcp_probe_unit * times).to_vec(),
+            listen: config.dhcp_probe_listen,
+            again: config.dhcp_probe_every,
+        },
+        remembered: remembered.and_then(|word| Stage::of_word(&word)),
+        random: u64::from_le_bytes(random),
+        conflict_wait: CONFLICT_WAIT,
+        facts,
+    })
+}
+
+fn verdict_key(link: &LinkId) -> String {
+    format!("verdict {link}")
+}
+
+fn ports(
+    state: &State,
+    notes: mpsc::Sender<Note>,
+    alerts: mpsc::Sender<Alert>,
+    status: watch::Sender<Status>,
+    commands: mpsc::Receiver<dhcp::Command>,
+    stop: watch::Receiver<bool>,
+) -> Ports {
+    let (recorder, viewer, keeper, clock) =
+        (state.inventory.clone(), state.inventory.clone(), state.inventory.clone(), state.inventory.clone());
+    Ports {
+        record: Box::new(move |changes| {
+            let inventory = recorder.clone();
+            Box::pin(async move {
+                inventory.transact(move |tx| tx.change_leases(&changes)).await.map_err(|error| Box::new(error).into())
+            })
+        }),
+        host_view: Box::new(move |request, now| host_view(&viewer.snapshot(), request, now)),
+        now: Box::new(move || clock.clock().now()),
+        keep_verdict: Box::new(move |link, stage| {
+            keeper.later(move |tx| tx.set_setting(&verdict_key(&link), &stage.word().to_owned()));
+        }),
+        notes,
+        alerts,
+        status,
+        commands,
+        stop,
+    }
+}
+
+fn host_view(snapshot: &Snapshot, request: &Request, now: Timestamp) -> HostView {
+    let identity = Identity { mac: request.mac, uuid: request.uuid(), serial: None };
+    let Some(host) = snapshot.identify(&identity).machine else { return HostView::default() };
+    let entry = snapshot.host(host.id);
+    let install_running =
+        entry.and_then(|entry| entry.active_install()).is_some_and(|install| match install.state.phase {
+            Phase::Installing | Phase::Waiting => true,
+            Phase::Armed
+            | Phase::Booting
+            | Phase::Interrupted
+            | Phase::Done
+            | Phase::Failed
+            | Phase::Cancelled
+            | Phase::TimedOut => false,
+        });
+    HostView {
+        known: true,
+        enrolled: host.enrolled,
+        ignore: host.policy == BootPolicy::Ignore,
+        strategy: host.strategy,
+        name: Some(host.name.clone()),
+        reservation: None,
+        booted_recently: entry.is_some_and(|entry| booted_recently(entry, now)),
+        install_running,
+    }
+}
+
+fn booted_recently(entry: &HostEntry, now: Timestamp) -> bool {
+    entry.ram.is_some()
+        || entry.trace.as_ref().is_some_and(|trace| {
+            trace.stations.iter().any(|(station, at, _)| *station >= Station::Loader && now.since(*at) < RECENT)
+        })
+}
+
+/// Writes what DHCP saw into the hosts' timelines.
+async fn timeline(mut notes: mpsc::Receiver<Note>, inventory: Inventory) {
+    while let Some(note) = notes.recv().await {
+        let boots = match note.kind {
+            Kind::PxeRom(_) | Kind::HttpRom(_) | Kind::Ipxe(..) | Kind::Pi(_) | Kind::UBoot => true,
+            Kind::RamOs | Kind::Plain => false,
+        };
+        let (station, detail) = match note.fact {
+            Fact::Discover => (Some(Station::Discover), note.vendor_class.to_string()),
+            Fact::Offer(address) => (Some(Station::Offer), format!("{address} and a loader")),
+            Fact::ProxyOffer => (Some(Station::Offer), "a loader, beside another server's address".to_owned()),
+            Fact::Asked4011 => (Some(Station::Offer), "a loader, on port 4011".to_owned()),
+            _ => (None, String::new()),
+        };
+        let address = match note.fact {
+            Fact::Ack(address) => Some(IpAddr::V4(address)),
+            _ => None,
+        };
+        let station = station.filter(|_| boots);
+        if station.is_none() && address.is_none() {
+            continue;
+        }
+        inventory.later(move |tx| {
+            let identity = Identity { mac: note.mac, uuid: note.uuid, serial: None };
+            let host = match station {
+                Some(_) => Some(tx.observe(&identity, note.arch, note.firmware)?),
+                None => tx.host_by_mac(note.mac),
+            };
+            let Some(host) = host else { return Ok(()) };
+            if let Some(address) = address {
+                tx.at_address(host.id, address);
+                tx.seen(host.id);
+            }
+            if let Some(station) = station {
+                tx.reach(host.id, station, CleanText::new(&detail), note.arch, note.firmware)?;
+            }
+            Ok(())
+        });
+    }
+}
+
+/// The alarm that a foreign DHCP server raises; one card, however many servers.
+const FOREIGN: &str = "foreign-dhcp";
+
+async fn alarms(mut alerts: mpsc::Receiver<Alert>, inventory: Inventory) {
+    while let Some(alert) = alerts.recv().await {
+        let raised = match alert {
+            Alert::Foreign(server) => {
+                let mac = server.mac.map(|mac| format!(", {mac}")).unwrap_or_default();
+                let what = if server.leases { "offers addresses" } else { "names a boot server" };
+                let text = format!("Another DHCP server is here: {}{mac} {what}.", server.address);
+                tracing::warn!("{text}");
+                inventory.transact(move |tx| tx.raise_alarm(FOREIGN, None, CleanText::new(&text))).await
+            }
+            Alert::Stage { from, to } => {
+                tracing::info!(from = from.word(), to = to.word(), "DHCP serves differently now");
+                let reason = format!("was {}", from.word());
+                let kind = EventKind::LadderMoved { to: to.word().into(), reason: CleanText::new(&reason) };
+                inventory.transact(move |tx| tx.record(None, None, Actor::Box, kind).map(|_| ())).await
+            }
+            Alert::NotDurable(why) => {
+                let text = format!("Leases cannot be written; DHCP goes on from memory. {why}");
+                inventory.transact(move |tx| tx.raise_alarm("leases", None, CleanText::new(&text))).await
+            }
+        };
+        if let Err(error) = raised {
+            tracing::error!(error = crate::chain(&error), "an alarm could not be recorded");
+        }
+    }
+}
+
+/// Keeps the page's words about the network true.
+async fn show(
+    mut status: watch::Receiver<Status>,
+    view: watch::Sender<Arc<NetworkView>>,
+    facts: LinkFacts,
+    boot_port: u16,
+    inventory: Inventory,
+    mut stop: watch::Receiver<bool>,
+) {
+    loop {
+        let now = status.borrow_and_update().clone();
+        let sentence = sentence(&now);
+        let (word, said) = (CleanText::new(now.stage.word()), CleanText::new(&sentence));
+        let stored = inventory.transact(move |tx| tx.set_ladder(word, said)).await;
+        if let Err(error) = stored {
+            tracing::error!(error = crate::chain(&error), "the DHCP stage could not be recorded");
+        }
+        view.send_replace(Arc::new(NetworkView {
+            interface: facts.name.clone(),
+            address: Some(facts.address),
+            boot_port,
+            mode: sentence,
+            mode_word: now.stage.word().to_owned(),
+            alarm: None,
+        }));
+        tokio::select! {
+            changed = status.changed() => if changed.is_err() { return },
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+    }
+}
+
+fn sentence(status: &Status) -> String {
+    let other = status.foreign.first().map(|server| format!(" {} gives addresses here.", server.address));
+    match status.stage {
+        Stage::Observe => {
+            format!("Listening for other DHCP servers; answering nobody yet.{}", other.unwrap_or_default())
+        }
+        Stage::ProxyEnrolled => {
+            format!("Another boot server is here, so only enrolled hosts are answered.{}", other.unwrap_or_default())
+        }
+        Stage::Proxy => format!("Adding boot files beside another DHCP server.{}", other.unwrap_or_default()),
+        Stage::PxeOnly => "Giving addresses to network-booting machines only.".to_owned(),
+        Stage::Server => "Giving addresses to everybody.".to_owned(),
+    }
+}

@@ -1,0 +1,206 @@
+//! HTTP: the boot listener (plain, for firmware and agents) and the page listener (people and API), apart from each other.
+//!
+//! Routes are warp filters; the accept loop is ours, as warp's own server sets no header time-out.
+
+pub mod actions;
+pub mod agent;
+pub mod api;
+pub mod boot;
+pub mod error;
+pub mod files;
+pub mod ui;
+
+use crate::{auth::Auth, catalog::Catalog, config::Config, inventory::Inventory, media::Media};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::GracefulShutdown,
+    service::TowerToHyperService,
+};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, UnixListener},
+    sync::{Semaphore, watch},
+};
+use warp::Filter;
+
+/// How long a client may take to send its request head.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Connections at once per listener; a further one waits in the kernel's queue.
+const CONNECTIONS: usize = 1024;
+/// How long running requests may go on once we stop.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// Everything a handler may use.
+#[derive(Clone)]
+pub struct State {
+    pub inventory: Inventory,
+    pub config: Arc<Config>,
+    pub catalog: Catalog,
+    pub media: Media,
+    pub auth: Auth,
+    pub state_dir: Arc<PathBuf>,
+    /// What the network shell says about itself.
+    pub network: watch::Receiver<Arc<NetworkView>>,
+}
+
+/// The box on its network, for pages.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct NetworkView {
+    /// For example `eth0`; empty while none was found.
+    pub interface: String,
+    pub address: Option<Ipv4Addr>,
+    pub boot_port: u16,
+    /// One sentence on what the DHCP side does now.
+    pub mode: String,
+    /// The word of the mode in force.
+    pub mode_word: String,
+    /// A foreign server or another reason for alarm.
+    pub alarm: Option<String>,
+}
+
+/// The two ends of the connection a request came on.
+#[derive(Debug, Clone, Copy)]
+pub struct Ends {
+    pub peer: IpAddr,
+    pub local: SocketAddr,
+    /// Came over the Unix socket in the state folder: whoever may open it may do anything.
+    pub trusted: bool,
+}
+
+impl Ends {
+    /// This box as the client reached it, for URLs in its answers.
+    #[must_use]
+    pub fn box_url(&self) -> String {
+        match self.local.port() {
+            80 => format!("http://{}", self.local.ip()),
+            port => format!("http://{}:{port}", self.local.ip()),
+        }
+    }
+}
+
+/// The state as a filter.
+pub(crate) fn with(state: &State) -> impl Filter<Extract = (State,), Error = std::convert::Infallible> + Clone + use<> {
+    let state = state.clone();
+    warp::any().map(move || state.clone())
+}
+
+/// The connection's ends as a filter.
+pub(crate) fn ends() -> impl Filter<Extract = (Ends,), Error = warp::Rejection> + Copy {
+    warp::ext::get::<Ends>()
+}
+
+/// Serves boot clients on `listener` until `stop` turns true.
+pub async fn serve_boot(listener: TcpListener, state: State, stop: watch::Receiver<bool>) {
+    let routes = boot::routes(&state).or(agent::routes(&state)).unify().or(files::routes(&state)).unify();
+    accept_tcp(listener, routes.with(warp::reply::with::header("server", "rackberry")), stop).await;
+}
+
+/// Serves people and programs on `listener` until `stop` turns true.
+pub async fn serve_page(listener: TcpListener, state: State, stop: watch::Receiver<bool>) {
+    let routes = api::routes(&state).or(ui::routes(&state)).unify();
+    accept_tcp(listener, routes, stop).await;
+}
+
+/// Serves the API to whoever may open the Unix socket, until `stop` turns true.
+pub async fn serve_local(listener: UnixListener, state: State, mut stop: watch::Receiver<bool>) {
+    let routes = api::routes(&state);
+    let graceful = GracefulShutdown::new();
+    let slots = Arc::new(Semaphore::new(CONNECTIONS));
+    let ends = Ends {
+        peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        local: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        trusted: true,
+    };
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.wait_for(|stop| *stop) => break,
+        };
+        match accepted {
+            Ok((stream, _)) => serve_connection(stream, ends, routes.clone(), &graceful, &slots).await,
+            Err(error) => pause_after(&error).await,
+        }
+    }
+    finish(graceful).await;
+}
+
+async fn accept_tcp<F, R>(listener: TcpListener, routes: F, mut stop: watch::Receiver<bool>)
+where
+    F: Filter<Extract = (R,), Error = warp::Rejection> + Clone + Send + Sync + 'static,
+    R: warp::Reply + 'static,
+{
+    let graceful = GracefulShutdown::new();
+    let slots = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.wait_for(|stop| *stop) => break,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                // Boot clients read whole small answers; waiting to fill packets only adds delay.
+                let _ = stream.set_nodelay(true);
+                let Ok(local) = stream.local_addr() else { continue };
+                let ends = Ends { peer: peer.ip().to_canonical(), local: canonical(local), trusted: false };
+                serve_connection(stream, ends, routes.clone(), &graceful, &slots).await;
+            }
+            Err(error) => pause_after(&error).await,
+        }
+    }
+    finish(graceful).await;
+}
+
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+/// Out of file descriptors, mostly: trying again at once would only spin.
+async fn pause_after(error: &std::io::Error) {
+    tracing::warn!(%error, "accepting a connection failed");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+}
+
+async fn serve_connection<S, F, R>(
+    stream: S,
+    ends: Ends,
+    routes: F,
+    graceful: &GracefulShutdown,
+    slots: &Arc<Semaphore>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    F: Filter<Extract = (R,), Error = warp::Rejection> + Clone + Send + Sync + 'static,
+    R: warp::Reply + 'static,
+{
+    let Ok(slot) = slots.clone().acquire_owned().await else { return };
+    let service = TowerToHyperService::new(warp::service(routes));
+    let service = hyper::service::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(ends);
+        hyper::service::Service::call(&service, request)
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .keep_alive(true)
+        .max_buf_size(64 * 1024)
+        .serve_connection(TokioIo::new(stream), service);
+    let watched = graceful.watch(connection);
+    tokio::spawn(async move {
+        if let Err(error) = watched.await {
+            tracing::debug!(peer = %ends.peer, %error, "connection ended");
+        }
+        drop(slot);
+    });
+}
+
+async fn finish(graceful: GracefulShutdown) {
+    tokio::select! {
+        () = graceful.shutdown() => {}
+        () = tokio::time::sleep(GRACE) => {}
+    }
+}

@@ -1,0 +1,176 @@
+//! An image comes in: hashed while it is written, recognised, synced, and only then given its name.
+
+use super::{Media, probe};
+use rackberry_core::{
+    image::{Compression, Digest, Image, Verdict},
+    text::CleanText,
+    time::WallTime,
+};
+use sha2::{Digest as _, Sha256};
+use std::{
+    fs::File,
+    io::{self, Write as _},
+    path::PathBuf,
+};
+
+/// How much of the start is kept for recognising the content.
+const HEAD: usize = 512 * 1024;
+
+/// Why an import did not end; nothing of it is kept.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    #[error("cannot {doing} {}", path.display())]
+    Io { doing: &'static str, path: PathBuf, source: io::Error },
+    #[error(
+        "Not enough room: the disk with the images is full after {written} bytes. Remove an image that no host uses."
+    )]
+    Full { written: u64 },
+    #[error("The file does not match the digest that was given: it has {found}, {wanted} was wanted. It was not kept.")]
+    WrongDigest { wanted: Digest, found: Digest },
+    #[error("The file is empty. It was not kept.")]
+    Empty,
+}
+
+/// An import under way; dropped before [`Import::finish`], it leaves nothing behind.
+#[derive(Debug)]
+pub struct Import {
+    media: Media,
+    path: PathBuf,
+    file: File,
+    hash: Sha256,
+    head: Vec<u8>,
+    written: u64,
+    finished: bool,
+}
+
+impl Import {
+    /// Starts an import under a name that no other has.
+    ///
+    /// # Errors
+    /// If the folder for incoming files cannot be written.
+    pub fn start(media: &Media, unique: &str) -> Result<Self, ImportError> {
+        let path = media.incoming().join(unique);
+        let file = File::options().write(true).create_new(true).open(&path).map_err(|source| ImportError::Io {
+            doing: "create",
+            path: path.clone(),
+            source,
+        })?;
+        Ok(Import {
+            media: media.clone(),
+            path,
+            file,
+            hash: Sha256::new(),
+            head: Vec::new(),
+            written: 0,
+            finished: false,
+        })
+    }
+
+    /// Takes the next bytes. Blocks on the disk: call it off the runtime.
+    ///
+    /// # Errors
+    /// [`ImportError::Full`] or what the disk said.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), ImportError> {
+        self.file.write_all(bytes).map_err(|source| match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ImportError::Full { written: self.written },
+            _ => ImportError::Io { doing: "write", path: self.path.clone(), source },
+        })?;
+        self.hash.update(bytes);
+        let missing = HEAD.saturating_sub(self.head.len()).min(bytes.len());
+        self.head.extend_from_slice(bytes.get(..missing).unwrap_or_default());
+        self.written += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Recognises, syncs and names the file. Blocks on the disk: call it off the runtime.
+    ///
+    /// # Errors
+    /// [`ImportError`]; nothing is kept then.
+    pub fn finish(
+        mut self,
+        name: CleanText,
+        origin: CleanText,
+        wanted: Option<Digest>,
+        now: WallTime,
+    ) -> Result<Image, ImportError> {
+        if self.written == 0 {
+            return Err(ImportError::Empty);
+        }
+        let found = Digest(std::mem::take(&mut self.hash).finalize().into());
+        if let Some(wanted) = wanted
+            && wanted != found
+        {
+            return Err(ImportError::WrongDigest { wanted, found });
+        }
+        let target = self.media.image_path(&found);
+        let wrap = |doing, path: &PathBuf| {
+            let path = path.clone();
+            move |source| ImportError::Io { doing, path, source }
+        };
+        self.file.sync_all().map_err(wrap("sync", &self.path))?;
+        std::fs::rename(&self.path, &target).map_err(wrap("rename", &self.path))?;
+        self.finished = true;
+        if let Some(folder) = target.parent() {
+            let folder = folder.to_owned();
+            File::open(&folder).and_then(|folder| folder.sync_all()).map_err(wrap("sync", &folder))?;
+        }
+        let compression = Compression::of(&self.head);
+        Ok(Image {
+            digest: found,
+            name,
+            kind: probe::kind(&self.head, compression),
+            size_bytes: self.written,
+            compression,
+            raw_bytes: (compression == Compression::None).then_some(self.written),
+            origin,
+            verdict: if wanted.is_some() { Verdict::DigestGiven } else { Verdict::Unsigned },
+            arch: None,
+            imported_wall: now,
+        })
+    }
+}
+
+impl Drop for Import {
+    fn drop(&mut self) {
+        if !self.finished {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn media() -> (tempfile::TempDir, Media) {
+        let folder = tempfile::tempdir().unwrap();
+        let media = Media::new(folder.path().join("assets"), folder.path().join("state")).unwrap();
+        (folder, media)
+    }
+
+    fn import(media: &Media, bytes: &[u8], wanted: Option<Digest>) -> Result<Image, ImportError> {
+        let mut import = Import::start(media, "one").unwrap();
+        for piece in bytes.chunks(1000) {
+            import.write(piece).unwrap();
+        }
+        import.finish("x".into(), "test".into(), wanted, WallTime(0))
+    }
+
+    #[test]
+    fn a_whole_file_gets_its_digest_as_name() {
+        let (_folder, media) = media();
+        let image = import(&media, &[7; 5000], None).unwrap();
+        assert_eq!(std::fs::read(media.image_path(&image.digest)).unwrap(), [7; 5000]);
+        assert_eq!(std::fs::read_dir(media.incoming()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_wrong_digest_keeps_nothing() {
+        let (_folder, media) = media();
+        let error = import(&media, &[7; 5000], Some(Digest([0; 32]))).unwrap_err();
+        assert!(matches!(error, ImportError::WrongDigest { .. }), "{error}");
+        assert!(matches!(import(&media, &[], None), Err(ImportError::Empty)));
+        assert_eq!(std::fs::read_dir(media.incoming()).unwrap().count(), 0);
+        assert_eq!(std::fs::read_dir(media.state_dir.join("images")).unwrap().count(), 1);
+    }
+}

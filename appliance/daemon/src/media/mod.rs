@@ -1,0 +1,205 @@
+//! Everything served as a file: loaders, RAM OS, imported images, own files; and how images come in.
+//!
+//! Images are blobs named by their digest in `<state>/images`; a file appears there only by rename, once it is whole and
+//! synced, and is never changed afterwards.
+
+mod import;
+mod probe;
+
+pub use import::{Import, ImportError};
+
+use bytes::Bytes;
+use rackberry_core::{
+    boot::path::FileRef,
+    image::{Digest, Image},
+};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use std::{
+    fs::File,
+    io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// The bytes of an opened file.
+#[derive(Debug, Clone)]
+pub enum Blob {
+    Bytes(Bytes),
+    /// Read by position only, so that many clients can share it.
+    File(Arc<File>),
+}
+
+/// A file ready to be served.
+#[derive(Debug, Clone)]
+pub struct Opened {
+    pub blob: Blob,
+    pub len: u64,
+    /// Changes whenever the bytes may have.
+    pub etag: String,
+    pub content_type: &'static str,
+}
+
+/// A file that is there but cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot open {}", path.display())]
+pub struct OpenFileError {
+    path: PathBuf,
+    source: io::Error,
+}
+
+/// Finds and opens files; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Media {
+    assets: Arc<PathBuf>,
+    state_dir: Arc<PathBuf>,
+}
+
+impl Media {
+    /// Serves loaders and RAM OS from `assets`, images and own files from `state_dir`, whose folders it makes.
+    ///
+    /// # Errors
+    /// If the folders cannot be made.
+    pub fn new(assets: PathBuf, state_dir: PathBuf) -> Result<Self, OpenFileError> {
+        for folder in ["files", "images", "images/incoming"] {
+            let path = state_dir.join(folder);
+            std::fs::create_dir_all(&path).map_err(|source| OpenFileError { path, source })?;
+        }
+        let media = Media { assets: Arc::new(assets), state_dir: Arc::new(state_dir) };
+        media.sweep();
+        Ok(media)
+    }
+
+    /// Removes what imports left behind that a crash broke off.
+    fn sweep(&self) {
+        let Ok(leftovers) = std::fs::read_dir(self.incoming()) else { return };
+        for leftover in leftovers.flatten() {
+            let _ = std::fs::remove_file(leftover.path());
+        }
+    }
+
+    /// Where the blob of an image lies.
+    #[must_use]
+    pub fn image_path(&self, digest: &Digest) -> PathBuf {
+        self.state_dir.join("images").join(digest.to_string())
+    }
+
+    fn incoming(&self) -> PathBuf {
+        self.state_dir.join("images/incoming")
+    }
+
+    /// Where loaders, RAM OS and catalogue lie.
+    #[must_use]
+    pub fn assets(&self) -> &Path {
+        &self.assets
+    }
+
+    /// Removes an image's blob; one that is gone already is fine.
+    ///
+    /// # Errors
+    /// If the file system refuses.
+    pub fn remove(&self, image: &Image) -> Result<(), OpenFileError> {
+        let path = self.image_path(&image.digest);
+        match std::fs::remove_file(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(OpenFileError { path, source }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Opens what a boot client asked for, off the runtime; `None` if it does not exist or is no plain file.
+    ///
+    /// # Errors
+    /// [`OpenFileError`] if it exists and cannot be opened.
+    pub async fn open(&self, file: &FileRef) -> Result<Option<Opened>, OpenFileError> {
+        let (root, relative) = match file {
+            FileRef::Loader(name) => (self.assets.as_path().to_owned(), format!("loaders/{name}")),
+            FileRef::RamOs { arch, part } => {
+                (self.assets.as_path().to_owned(), format!("ramos/{arch}/{}", part.file_name()))
+            }
+            FileRef::Image(digest) => (self.state_dir.as_path().to_owned(), format!("images/{digest}")),
+            FileRef::Own(path) => (self.state_dir.join("files"), path.clone()),
+            FileRef::Script | FileRef::HostScript(_) | FileRef::AutoExec => return Ok(None),
+        };
+        // The two folders that only we and the package manager fill may hold symbolic links; a person's may not, as
+        // their target may lie outside.
+        let own = matches!(file, FileRef::Own(_));
+        let opened = tokio::task::spawn_blocking(move || open_beneath(&root, &relative, own)).await;
+        opened.unwrap_or(Ok(None))
+    }
+}
+
+/// Opens `relative` beneath `root`; nothing in the path can lead outside (openat2(2), RESOLVE_BENEATH).
+fn open_beneath(root: &Path, relative: &str, strict: bool) -> Result<Option<Opened>, OpenFileError> {
+    let wrap = |error: rustix::io::Errno| OpenFileError { path: root.join(relative), source: error.into() };
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let folder = match rustix::fs::open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) {
+        Err(rustix::io::Errno::NOENT) => return Ok(None),
+        other => other.map_err(wrap)?,
+    };
+    let opened = if strict {
+        rustix::fs::openat2(
+            &folder,
+            relative,
+            flags,
+            Mode::empty(),
+            ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS,
+        )
+    } else {
+        rustix::fs::openat(&folder, relative, flags, Mode::empty())
+    };
+    let file = match opened {
+        Ok(descriptor) => File::from(descriptor),
+        Err(
+            rustix::io::Errno::NOENT
+            | rustix::io::Errno::NOTDIR
+            | rustix::io::Errno::LOOP
+            | rustix::io::Errno::XDEV
+            | rustix::io::Errno::NAMETOOLONG
+            | rustix::io::Errno::NXIO
+            | rustix::io::Errno::INVAL,
+        ) => return Ok(None),
+        Err(error) => return Err(wrap(error)),
+    };
+    let facts = file.metadata().map_err(|source| OpenFileError { path: root.join(relative), source })?;
+    if !facts.is_file() {
+        return Ok(None);
+    }
+    Ok(Some(Opened {
+        len: facts.len(),
+        etag: format!("{:x}-{:x}-{:x}{:x}", facts.ino(), facts.len(), facts.mtime(), facts.mtime_nsec()),
+        content_type: content_type(relative),
+        blob: Blob::File(Arc::new(file)),
+    }))
+}
+
+/// EDK2 decides by type whether it may start a file (UEFI 2.10, 24.7.1), so that type has to be right.
+fn content_type(name: &str) -> &'static str {
+    match name.rsplit('.').next().unwrap_or_default() {
+        "efi" => "application/efi",
+        "iso" => "application/vnd.efi-iso",
+        "ipxe" | "txt" | "cfg" | "yml" | "yaml" | "ks" => "text/plain; charset=utf-8",
+        "json" => "application/json",
+        "html" => "text/html; charset=utf-8",
+        _ => "application/octet-stream",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_files_cannot_lead_outside() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("files");
+        std::fs::create_dir_all(root.join("sub")).unwrap();
+        std::fs::write(folder.path().join("secret"), "s").unwrap();
+        std::fs::write(root.join("sub/a.txt"), "a").unwrap();
+        std::os::unix::fs::symlink("../secret", root.join("link")).unwrap();
+        std::os::unix::fs::symlink("/etc", root.join("etc")).unwrap();
+        assert_eq!(open_beneath(&root, "sub/a.txt", true).unwrap().unwrap().len, 1);
+        for path in ["link", "etc/hostname", "../secret", "sub/../../secret", "sub", "none", "sub/a.txt/x"] {
+            assert!(open_beneath(&root, path, true).unwrap().is_none(), "{path}");
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! The TFTP shell: requests become files through the same names as on the HTTP boot listener.
+
+use crate::{
+    config::Config,
+    inventory::Inventory,
+    media::{Blob, Media},
+};
+use rackberry_core::{
+    boot::{
+        path::{self, FileRef, RamOsPart},
+        script::ask_again,
+    },
+    event::Station,
+    text::CleanText,
+};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use tftp_server::{
+    Content, Observer, OpenError, Opened, Outcome, ReadRequest, Server, ServerError, Settings, Source, TransferInfo,
+};
+use tokio::sync::watch;
+
+/// Finds what a boot client asks for.
+struct Files {
+    media: Media,
+    boot_port: u16,
+}
+
+impl Source for Files {
+    async fn open(&self, request: &ReadRequest, peer: SocketAddr, local: IpAddr) -> Result<Opened, OpenError> {
+        let name = tftp_server::path::normalize(&request.filename).map_err(|_| OpenError::AccessDenied)?;
+        let Some(file) = path::resolve(&name) else { return Err(OpenError::NotFound) };
+        if matches!(file, FileRef::AutoExec | FileRef::Script | FileRef::HostScript(_)) {
+            let port = if self.boot_port == 80 { String::new() } else { format!(":{}", self.boot_port) };
+            return Ok(Opened::new(ask_again(&format!("http://{local}{port}"))));
+        }
+        match self.media.open(&file).await {
+            Ok(Some(opened)) => match opened.blob {
+                Blob::Bytes(bytes) => Ok(Opened::new(bytes)),
+                Blob::File(shared) => {
+                    shared.try_clone().and_then(Content::from_file).map(|data| Opened { data, limits: None }).map_err(
+                        |error| {
+                            tracing::warn!(%peer, name, %error, "a file could not be read");
+                            OpenError::NotFound
+                        },
+                    )
+                }
+            },
+            Ok(None) => Err(OpenError::NotFound),
+            Err(error) => {
+                tracing::warn!(%peer, name, error = crate::chain(&error), "a file could not be opened");
+                Err(OpenError::NotFound)
+            }
+        }
+    }
+}
+
+/// Writes the timeline.
+struct Timeline {
+    inventory: Inventory,
+}
+
+impl Observer for Timeline {
+    fn started(&self, transfer: &TransferInfo) {
+        let (station, detail) = match path::resolve(&transfer.filename) {
+            Some(FileRef::Loader(name)) => (Station::Loader, format!("{name} by TFTP")),
+            Some(FileRef::RamOs { part: RamOsPart::Early, arch }) => {
+                (Station::RamOs, format!("RAM OS for {arch} by TFTP"))
+            }
+            _ => return,
+        };
+        self.inventory.reach_by_address(transfer.peer.ip(), station, CleanText::new(&detail));
+    }
+
+    fn ended(&self, transfer: &TransferInfo, acked: u64, outcome: &Outcome, took: std::time::Duration) {
+        tracing::debug!(peer = %transfer.peer, file = %transfer.filename, acked, ?outcome, ?took, "TFTP transfer ended");
+    }
+}
+
+/// Serves on `sockets` until `stop` turns true.
+///
+/// # Errors
+/// If a socket cannot be used.
+pub async fn run(
+    sockets: Vec<UdpSocket>,
+    media: Media,
+    inventory: Inventory,
+    config: &Config,
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), ServerError> {
+    let settings = Settings {
+        max_sessions: config.tftp_sessions,
+        max_sessions_per_host: config.tftp_sessions_per_host,
+        ..Settings::default()
+    };
+    let files = Files { media, boot_port: config.boot_port };
+    let server = Server::new(sockets, files, Timeline { inventory }, settings)?;
+    server
+        .run(async move {
+            let _ = stop.wait_for(|stop| *stop).await;
+        })
+        .await
+}
