@@ -90,7 +90,12 @@ pub(crate) fn query(text: &str) -> String {
     for byte in text.bytes() {
         match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),
-            other => out.push_str(&format!("%{other:02X}")),
+            other => {
+                out.push('%');
+                for nibble in [other >> 4, other & 15] {
+                    out.push(char::from_digit(nibble.into(), 16).unwrap_or('0').to_ascii_uppercase());
+                }
+            }
         }
     }
     out

@@ -89,6 +89,11 @@ impl HostRow {
         key(&self.id)
     }
 
+    /// The id as one segment of a path.
+    pub(crate) fn path(&self) -> String {
+        query(&self.id)
+    }
+
     pub(crate) fn title(&self) -> &str {
         if self.name.is_empty() { &self.mac } else { &self.name }
     }
