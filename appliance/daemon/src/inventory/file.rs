@@ -53,14 +53,13 @@ pub(super) fn open(state_dir: &Path, restore: Option<&Path>) -> Result<Opened, O
     };
     fs::create_dir_all(state_dir).map_err(at("create", state_dir))?;
     let lock = lock(state_dir)?;
-    let exists = path.try_exists().map_err(at("look for", &path))?;
     let recovery = if let Some(backup) = restore {
         if !matches!(check(backup)?, Soundness::Sound) {
             let source = io::Error::new(io::ErrorKind::InvalidData, "it is no sound inventory");
             return Err(OpenError::File { doing: "restore", path: backup.to_owned(), source });
         }
         Some(replace(&path, &[backup.to_owned()]).map_err(at("restore", &path))?)
-    } else if exists && !sound(&path, state_dir)? {
+    } else if lost(&path, state_dir)? {
         let backups = backup::newest_first(state_dir);
         let usable: Vec<PathBuf> =
             backups.into_iter().filter(|backup| matches!(check(backup), Ok(Soundness::Sound))).collect();
@@ -165,12 +164,15 @@ enum Soundness {
     Broken,
 }
 
-/// Whether the file may stay. A blank one beside backups has lost its content.
-fn sound(path: &Path, state_dir: &Path) -> Result<bool, OpenError> {
+/// Whether the file's content is lost: it is broken, blank beside backups, or was moved away for a copy that never came.
+fn lost(path: &Path, state_dir: &Path) -> Result<bool, OpenError> {
+    if !path.exists() {
+        return Ok(unfinished(path).exists());
+    }
     Ok(match check(path)? {
-        Soundness::Sound => true,
-        Soundness::Blank => backup::newest_first(state_dir).is_empty(),
-        Soundness::Broken => false,
+        Soundness::Sound => false,
+        Soundness::Blank => !backup::newest_first(state_dir).is_empty(),
+        Soundness::Broken => true,
     })
 }
 
@@ -201,35 +203,51 @@ fn check(path: &Path) -> Result<Soundness, OpenError> {
 }
 
 /// Sets the file aside and puts a copy of the first of `backups` in its place.
+///
+/// The copy is whole before anything is moved, and an [`unfinished`] move is taken up again, so that no power cut makes
+/// the inventory begin empty.
 fn replace(path: &Path, backups: &[PathBuf]) -> io::Result<Recovery> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    let numbered = |number: u32| folder.join(format!("{NAME}.broken-{number}"));
-    let taken: Vec<u32> = backup::numbers(folder, &format!("{NAME}.broken-"), "");
-    let set_aside = numbered(taken.iter().max().map_or(1, |last| last.saturating_add(1)));
-    if path.try_exists()? {
-        fs::rename(path, &set_aside)?;
-    }
-    for (suffix, keep) in [("-wal", true), ("-shm", false)] {
-        let with = |path: &Path| PathBuf::from(format!("{}{suffix}", path.display()));
-        let (from, to) = (with(path), with(&set_aside));
-        if from.try_exists()? {
-            if keep { fs::rename(from, to)? } else { fs::remove_file(from)? }
-        }
-    }
-    for old in taken.iter().rev().skip(KEPT_BROKEN - 1) {
-        let old = numbered(*old);
-        let _ = fs::remove_file(PathBuf::from(format!("{}-wal", old.display())));
-        let _ = fs::remove_file(old);
-    }
     let restored = backups.first().cloned();
     if let Some(backup) = &restored {
-        let fresh = folder.join(format!("{NAME}.restoring"));
-        let _ = fs::remove_file(&fresh);
+        let fresh = unfinished(path);
+        match fs::remove_file(&fresh) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
         let mut file = private_file(&fresh)?;
         io::copy(&mut File::open(backup)?, &mut file)?;
         file.sync_all()?;
-        fs::rename(&fresh, path)?;
+        sync_folder(folder)?;
+    }
+    let numbered = |number: u32| folder.join(format!("{NAME}.broken-{number}"));
+    let beside = |path: &Path, suffix: &str| PathBuf::from(format!("{}{suffix}", path.display()));
+    let taken: Vec<u32> = backup::numbers(folder, &format!("{NAME}.broken-"), "");
+    let last = taken.last().copied().unwrap_or(0);
+    let set_aside = if path.try_exists()? {
+        let set_aside = numbered(last.saturating_add(1));
+        fs::rename(path, &set_aside)?;
+        set_aside
+    } else {
+        numbered(last)
+    };
+    let log = beside(path, "-wal");
+    if log.try_exists()? {
+        fs::rename(log, beside(&set_aside, "-wal"))?;
+    }
+    let _ = fs::remove_file(beside(path, "-shm"));
+    for old in taken.iter().rev().skip(KEPT_BROKEN - 1) {
+        let _ = fs::remove_file(beside(&numbered(*old), "-wal"));
+        let _ = fs::remove_file(numbered(*old));
+    }
+    if restored.is_some() {
+        fs::rename(unfinished(path), path)?;
     }
     sync_folder(folder)?;
     Ok(Recovery { set_aside, restored })
+}
+
+/// The copy of a backup before it takes the database's place.
+fn unfinished(path: &Path) -> PathBuf {
+    path.with_extension("restoring")
 }

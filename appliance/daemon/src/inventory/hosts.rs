@@ -2,7 +2,7 @@
 
 use super::{
     error::StoreError,
-    identity::{Identified, Identity},
+    identity::{Identified, Identity, real_serial},
     rows::{execute, to_json},
     snapshot::HostEntry,
     tx::Tx,
@@ -100,7 +100,10 @@ impl Tx<'_> {
             self.changed_host(host.id, &format!("also has the address {}", identity.mac))?;
         }
         host.uuid = host.uuid.or(uuid);
-        if let Some(serial) = identity.serial.as_ref().filter(|serial| !serial.is_empty()) {
+        // Two real ones are the same here, however written; a filler replaces nothing.
+        if host.serial.as_ref().and_then(real_serial).is_none()
+            && let Some(serial) = identity.serial.as_ref().filter(|serial| !serial.is_empty())
+        {
             host.serial = Some(serial.clone());
         }
         host.arch = arch.or(host.arch);

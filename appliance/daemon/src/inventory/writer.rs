@@ -326,3 +326,45 @@ enum Wake {
     News,
     Time,
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::inventory::{Inventory, OpenOptions, StoreError, TransactError};
+
+    #[tokio::test]
+    async fn when_sqlite_gives_up_the_transaction_every_step_of_it_fails_and_the_next_one_works() {
+        let dir = tempfile::tempdir().unwrap();
+        let inventory = Inventory::open(OpenOptions::new(dir.path())).unwrap();
+        let before = inventory.snapshot();
+        let first = inventory.transact(|tx| tx.set_setting("a", &1));
+        // As SQLite does by itself when the disk is full or fails.
+        let second = inventory.transact(|tx| {
+            tx.conn.execute_batch("ROLLBACK").unwrap();
+            Ok::<_, StoreError>(())
+        });
+        let (first, second) = tokio::join!(first, second);
+        assert!(matches!(second, Err(TransactError::Commit(_))));
+        let stored = inventory.transact(|tx| tx.setting::<u32>("a")).await.unwrap();
+        assert_eq!(stored.is_some(), first.is_ok());
+        assert!(inventory.snapshot().version <= before.version + 1);
+        inventory.transact(|tx| tx.set_setting("b", &2)).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_fails_the_step_and_changes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let inventory = Inventory::open(OpenOptions::new(dir.path())).unwrap();
+        let full = inventory.transact(|tx| {
+            tx.conn.query_row("PRAGMA max_page_count = 1", [], |_| Ok(())).unwrap();
+            tx.set_setting("large", &"x".repeat(100_000))
+        });
+        let error = full.await.unwrap_err();
+        assert!(matches!(error, TransactError::Failed(StoreError::Sql { .. }) | TransactError::Commit(_)), "{error}");
+        let room = inventory.transact(|tx| {
+            tx.conn.query_row("PRAGMA max_page_count = 1000000", [], |_| Ok(())).unwrap();
+            assert_eq!(tx.setting::<String>("large")?, None);
+            tx.set_setting("large", &"x".repeat(100_000))
+        });
+        room.await.unwrap();
+    }
+}

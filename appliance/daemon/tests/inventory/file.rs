@@ -122,6 +122,25 @@ async fn a_truncated_file_is_not_taken_for_a_new_one() {
 }
 
 #[tokio::test]
+async fn a_restoration_that_a_power_cut_broke_off_is_taken_up_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = HandClock::new();
+    let inventory = open_by(dir.path(), &clock);
+    observe(&inventory, asks(1, None, None)).await;
+    inventory.close().await;
+    clock.pass(Duration::from_secs(7200));
+    open_by(dir.path(), &clock).close().await;
+    // The former file is moved away already, the copy is not yet in its place.
+    fs::rename(dir.path().join(DATABASE), dir.path().join("inventory.db.broken-1")).unwrap();
+    fs::write(dir.path().join("inventory.restoring"), "half a copy").unwrap();
+    let inventory = open_by(dir.path(), &clock);
+    assert_eq!(inventory.snapshot().hosts.len(), 1);
+    assert!(inventory.recovery().unwrap().set_aside.ends_with("inventory.db.broken-1"));
+    inventory.close().await;
+    assert!(open_by(dir.path(), &clock).recovery().is_none());
+}
+
+#[tokio::test]
 async fn three_backups_are_kept_and_quick_restarts_make_none() {
     let dir = tempfile::tempdir().unwrap();
     let clock = HandClock::new();

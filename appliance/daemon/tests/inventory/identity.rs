@@ -105,6 +105,21 @@ async fn another_machine_under_an_armed_hosts_address_disarms_it() {
 }
 
 #[tokio::test]
+async fn a_vendors_filler_takes_no_real_serials_place() {
+    let (_dir, inventory) = fresh().await;
+    for (said, known) in [
+        (None, None),
+        (Some("Default string"), Some("Default string")),
+        (Some("A1"), Some("A1")),
+        (Some("None"), Some("A1")),
+        (Some("a-1"), Some("A1")),
+    ] {
+        let host = observe(&inventory, asks(1, Some(1), said)).await;
+        assert_eq!(host.serial.as_ref().map(|serial| serial.as_str()), known, "after {said:?}");
+    }
+}
+
+#[tokio::test]
 async fn an_install_under_way_outlives_a_lost_address() {
     let (_dir, inventory) = fresh().await;
     let host = observe(&inventory, asks(1, Some(1), None)).await;
