@@ -2,6 +2,7 @@
 
 use super::{backup, error::OpenError};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
+use serde::{Deserialize, Serialize};
 use std::{
     fs::{self, File},
     io,
@@ -22,8 +23,11 @@ const OLDEST_SQLITE: i32 = 3_051_003;
 /// Broken files kept for a look.
 const KEPT_BROKEN: usize = 2;
 
+/// The setting that stands in a restored database until what it may not know was put right.
+pub(super) const RESTORED: &str = "restored";
+
 /// What had to be done to a broken inventory, for people to know.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recovery {
     /// Where the former file is now.
     pub set_aside: PathBuf,
@@ -204,47 +208,54 @@ fn check(path: &Path) -> Result<Soundness, OpenError> {
 
 /// Sets the file aside and puts a copy of the first of `backups` in its place.
 ///
-/// The copy is whole before anything is moved, and an [`unfinished`] move is taken up again, so that no power cut makes
-/// the inventory begin empty.
+/// The copy is whole, and marked as [`RESTORED`], before anything is moved, and an [`unfinished`] move is taken up again:
+/// no power cut makes the inventory begin empty, or lets a permission to erase that the backup knows live again.
 fn replace(path: &Path, backups: &[PathBuf]) -> io::Result<Recovery> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    let restored = backups.first().cloned();
-    if let Some(backup) = &restored {
-        let fresh = unfinished(path);
-        match fs::remove_file(&fresh) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut file = private_file(&fresh)?;
-        io::copy(&mut File::open(backup)?, &mut file)?;
-        file.sync_all()?;
-        sync_folder(folder)?;
-    }
     let numbered = |number: u32| folder.join(format!("{NAME}.broken-{number}"));
     let beside = |path: &Path, suffix: &str| PathBuf::from(format!("{}{suffix}", path.display()));
     let taken: Vec<u32> = backup::numbers(folder, &format!("{NAME}.broken-"), "");
     let last = taken.last().copied().unwrap_or(0);
-    let set_aside = if path.try_exists()? {
-        let set_aside = numbered(last.saturating_add(1));
-        fs::rename(path, &set_aside)?;
-        set_aside
-    } else {
-        numbered(last)
-    };
+    let present = path.try_exists()?;
+    let set_aside = numbered(if present { last.saturating_add(1) } else { last });
+    let recovery = Recovery { set_aside, restored: backups.first().cloned() };
+    if let Some(backup) = &recovery.restored {
+        prepare(&unfinished(path), backup, &recovery)?;
+        sync_folder(folder)?;
+    }
+    if present {
+        fs::rename(path, &recovery.set_aside)?;
+    }
     let log = beside(path, "-wal");
     if log.try_exists()? {
-        fs::rename(log, beside(&set_aside, "-wal"))?;
+        fs::rename(log, beside(&recovery.set_aside, "-wal"))?;
     }
     let _ = fs::remove_file(beside(path, "-shm"));
     for old in taken.iter().rev().skip(KEPT_BROKEN - 1) {
         let _ = fs::remove_file(beside(&numbered(*old), "-wal"));
         let _ = fs::remove_file(numbered(*old));
     }
-    if restored.is_some() {
+    if recovery.restored.is_some() {
         fs::rename(unfinished(path), path)?;
     }
     sync_folder(folder)?;
-    Ok(Recovery { set_aside, restored })
+    Ok(recovery)
+}
+
+/// Copies `backup` to `fresh`, durable and marked.
+fn prepare(fresh: &Path, backup: &Path, recovery: &Recovery) -> io::Result<()> {
+    match fs::remove_file(fresh) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = private_file(fresh)?;
+    io::copy(&mut File::open(backup)?, &mut file)?;
+    let mark = serde_json::to_string(recovery).map_err(io::Error::other)?;
+    let conn = Connection::open(fresh).map_err(io::Error::other)?;
+    conn.execute("INSERT OR REPLACE INTO settings (key, json) VALUES (?1, ?2)", (RESTORED, mark))
+        .map_err(io::Error::other)?;
+    conn.close().map_err(|(_, error)| io::Error::other(error))?;
+    file.sync_all()
 }
 
 /// The copy of a backup before it takes the database's place.

@@ -3,7 +3,7 @@
 use super::{
     clock::{BoxClock, Clock, Floor},
     error::{ApplyError, OpenError, StoreError, TransactError},
-    file::{Opened, Recovery},
+    file::{self, Opened, Recovery},
     ids::IdMaker,
     installs,
     rows::{execute, from_json, many, millis, one, timestamp},
@@ -32,19 +32,25 @@ use tokio::{
     time::Instant,
 };
 
-/// Reads everything that the snapshot holds.
+/// Reads everything that the snapshot holds; also tells what recovery came before.
 pub(super) fn writer(
     opened: Opened,
     state_dir: PathBuf,
     clock: Arc<dyn Clock>,
     mailbox: Arc<Mailbox>,
     commits: Arc<AtomicU64>,
-) -> Result<(Writer, watch::Receiver<Arc<Snapshot>>), OpenError> {
+) -> Result<(Writer, Option<Recovery>), OpenError> {
     let Opened { conn, lock, path, recovery } = opened;
+    // Also one that an earlier start did and did not live to put right.
+    let recovery = match tx::setting(&conn, file::RESTORED)? {
+        Some(marked) => Some(marked),
+        None => recovery,
+    };
+    let done = recovery.clone();
     let mut ids = IdMaker::default();
     let (box_id, clock, backup_at) = this_box(&conn, clock, &mut ids)?;
     let state = snapshot(&conn, box_id)?;
-    let (publish, snapshots) = watch::channel(Arc::new(state.clone()));
+    let (publish, _) = watch::channel(Arc::new(state.clone()));
     let mut writer = Writer {
         conn,
         lock,
@@ -67,7 +73,7 @@ pub(super) fn writer(
         tx.changed = true;
         recovery.map_or(Ok(()), |recovery| after_recovery(tx, &recovery))
     })?;
-    Ok((writer, snapshots))
+    Ok((writer, done))
 }
 
 fn this_box(
@@ -150,6 +156,7 @@ fn after_recovery(tx: &mut Tx<'_>, recovery: &Recovery) -> Result<(), StoreError
     }
     execute(tx.conn, "DELETE FROM tokens", [], "drop", "tokens")?;
     execute(tx.conn, "DELETE FROM sessions", [], "end", "sessions")?;
+    tx.forget_setting(file::RESTORED)?;
     tx.raise_alarm("inventory-restored", None, CleanText::new(&text))
 }
 

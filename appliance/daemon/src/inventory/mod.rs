@@ -123,11 +123,11 @@ impl Inventory {
     pub fn open(options: OpenOptions) -> Result<Self, OpenError> {
         let OpenOptions { state_dir, clock, restore } = options;
         let opened = file::open(&state_dir, restore.as_deref())?;
-        let (path, recovery) = (opened.path.clone(), opened.recovery.clone());
+        let path = opened.path.clone();
         let mailbox = Arc::new(Mailbox::default());
         let commits = Arc::new(AtomicU64::new(0));
-        let (writer, snapshots) = load::writer(opened, state_dir, clock, mailbox.clone(), commits.clone())?;
-        let clock = writer.clock.clone();
+        let (writer, recovery) = load::writer(opened, state_dir, clock, mailbox.clone(), commits.clone())?;
+        let (clock, snapshots) = (writer.clock.clone(), writer.publish.subscribe());
 
         let (questions, waiting) = mpsc::channel(QUEUE);
         let waiting = Arc::new(Mutex::new(waiting));

@@ -141,6 +141,31 @@ async fn a_restoration_that_a_power_cut_broke_off_is_taken_up_again() {
 }
 
 #[tokio::test]
+async fn what_a_backup_permits_is_withdrawn_also_if_the_first_start_after_it_broke_off() {
+    let dir = tempfile::tempdir().unwrap();
+    let inventory = open(dir.path());
+    let host = observe(&inventory, asks(1, Some(1), None)).await;
+    let install = arm(&inventory, host.id).await;
+    let copy = dir.path().join("copy.db");
+    inventory.backup(&copy).await.unwrap();
+    inventory.close().await;
+    let options = OpenOptions { restore: Some(copy.clone()), ..OpenOptions::new(dir.path()) };
+    Inventory::open(options).unwrap().close().await;
+    // As the restored file was before that start wrote to it: the mark alone.
+    fs::copy(&copy, dir.path().join(DATABASE)).unwrap();
+    let mark = r#"{"set_aside":"/x/inventory.db.broken-1","restored":"/x/copy.db"}"#;
+    rusqlite::Connection::open(dir.path().join(DATABASE))
+        .unwrap()
+        .execute("INSERT INTO settings (key, json) VALUES ('restored', ?1)", [mark])
+        .unwrap();
+    let inventory = open(dir.path());
+    assert_eq!(inventory.snapshot().install(install.id).unwrap().state.phase, Phase::Cancelled);
+    assert!(inventory.recovery().is_some());
+    inventory.close().await;
+    assert!(open(dir.path()).recovery().is_none());
+}
+
+#[tokio::test]
 async fn three_backups_are_kept_and_quick_restarts_make_none() {
     let dir = tempfile::tempdir().unwrap();
     let clock = HandClock::new();
