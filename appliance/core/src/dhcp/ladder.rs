@@ -81,6 +81,14 @@ pub enum Stage {
 }
 
 impl Stage {
+    /// The stage that [`word`](Self::word) means, for a verdict kept on disk.
+    #[must_use]
+    pub fn of_word(word: &str) -> Option<Self> {
+        [Stage::Observe, Stage::ProxyEnrolled, Stage::Proxy, Stage::PxeOnly, Stage::Server]
+            .into_iter()
+            .find(|stage| stage.word() == word)
+    }
+
     /// For pages and logs.
     #[must_use]
     pub fn word(self) -> &'static str {

@@ -38,6 +38,7 @@ struct Shell {
     dhcp: UdpSocket,
     boot_server: UdpSocket,
     client: UdpSocket,
+    send: Senders,
     netlink: Netlink,
     facts: LinkFacts,
     link: Link,
@@ -52,6 +53,13 @@ struct Shell {
     link_check: Timestamp,
 }
 
+/// The same sockets for sending: tokio's refuse to send before the reactor saw them writable once.
+struct Senders {
+    dhcp: std::net::UdpSocket,
+    boot_server: std::net::UdpSocket,
+    client: std::net::UdpSocket,
+}
+
 /// Serves until told to stop.
 pub(super) async fn run(sockets: Sockets, setup: Setup, ports: Ports) -> Result<(), DhcpError> {
     let device = setup.facts.name.clone();
@@ -60,7 +68,13 @@ pub(super) async fn run(sockets: Sockets, setup: Setup, ports: Ports) -> Result<
     let mut table = LeaseTable::new(&setup.pools, setup.leases, now);
     table.reserve(setup.reserved);
     let ladder = Ladder::new(setup.mode, setup.times, setup.remembered, setup.random, now);
+    let send = Senders {
+        dhcp: sockets.dhcp.try_clone().map_err(wait)?,
+        boot_server: sockets.boot_server.try_clone().map_err(wait)?,
+        client: sockets.client.try_clone().map_err(wait)?,
+    };
     let mut shell = Shell {
+        send,
         dhcp: UdpSocket::from_std(sockets.dhcp).map_err(wait)?,
         boot_server: UdpSocket::from_std(sockets.boot_server).map_err(wait)?,
         client: UdpSocket::from_std(sockets.client).map_err(wait)?,
@@ -232,11 +246,11 @@ impl Shell {
             }
         };
         let socket = match sending.port {
-            Port::Dhcp => &self.dhcp,
-            Port::BootServer => &self.boot_server,
+            Port::Dhcp => &self.send.dhcp,
+            Port::BootServer => &self.send.boot_server,
         };
         // A full socket buffer loses the answer; the client asks again.
-        if let Err(error) = socket.try_send_to(&sending.bytes, to.into()) {
+        if let Err(error) = socket.send_to(&sending.bytes, to) {
             tracing::debug!(%to, "send a DHCP answer: {error}");
         }
     }
@@ -291,7 +305,7 @@ impl Shell {
                 Step::Probe { xid, mac, boots } => {
                     self.probes.truncate(MOST_PROBES - 1);
                     self.probes.insert(0, xid);
-                    if let Err(error) = self.client.try_send_to(&asking::probe(xid, mac, boots), SERVERS.into()) {
+                    if let Err(error) = self.send.client.send_to(&asking::probe(xid, mac, boots), SERVERS) {
                         tracing::debug!("probe for other DHCP servers: {error}");
                     }
                 }
