@@ -58,25 +58,27 @@ impl Crew {
         self.places().iter().filter_map(under_way).collect()
     }
 
-    /// Begins a run; one already under way goes on, and one that is over is reported again.
-    pub fn order(self: &Arc<Self>, run: Run, order: TaskOrder) {
+    /// Begins a run; one already under way goes on, and one that is over is reported again. False if nothing is new.
+    pub fn order(self: &Arc<Self>, run: Run, order: TaskOrder) -> bool {
         let stop = Arc::new(AtomicBool::new(false));
         let again = {
             let mut places = self.places();
             if matches!(places.get(&run), Some(Place::UnderWay(_))) {
-                return;
+                return false;
             }
             match places.insert(run.clone(), Place::UnderWay(Arc::clone(&stop))) {
                 Some(Place::Over(news)) => Some(news),
                 Some(Place::UnderWay(_)) | None => None,
             }
         };
+        let new = again.is_none();
         let crew = Arc::clone(self);
         let work = move || crew.work(run, &order, &stop, again);
         if let Err(error) = std::thread::Builder::new().name("run".to_owned()).spawn(work) {
             // The order stays in the table as under way, so that the box's time-out for it decides.
             console::say(&format!("Cannot begin an order: {error}."));
         }
+        new
     }
 
     /// Ends a run at its next opportunity and forgets it.
@@ -84,8 +86,9 @@ impl Crew {
         let mut places = self.places();
         match places.get(run) {
             Some(Place::UnderWay(stop)) => {
-                stop.store(true, Ordering::Relaxed);
-                console::say(&format!("The box stopped \"{}\".", run.task));
+                if !stop.swap(true, Ordering::Relaxed) {
+                    console::say(&format!("The box stopped \"{}\".", run.task));
+                }
             }
             Some(Place::Over(_)) => {
                 places.remove(run);

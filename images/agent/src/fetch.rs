@@ -60,3 +60,53 @@ pub fn fetch(client: &Client, url: &str, wanted: Digest, destination: &Path) -> 
         backoff.wait();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Dice, Reply, Server};
+    use sha2::{Digest as _, Sha256};
+    use std::sync::{Arc, Mutex};
+
+    #[test]
+    fn a_file_arrives_whole_through_lost_connections_and_nothing_is_sent_twice() {
+        let mut dice = Dice(7);
+        let bytes = Arc::new(dice.bytes(3_000_000));
+        let sent = Arc::new(Mutex::new(Vec::new()));
+        let (served, log) = (Arc::clone(&bytes), Arc::clone(&sent));
+        let server = Server::start(move |request| {
+            if dice.below(4) == 0 {
+                return Reply::Nothing;
+            }
+            let cut = 1 + dice.below(900_000) as usize;
+            log.lock().unwrap().push(request.from.unwrap_or(0));
+            Reply::File { bytes: Arc::clone(&served), cut }
+        });
+        let folder = tempfile::tempdir().unwrap();
+        let destination = folder.path().join("system");
+        let digest = Digest(Sha256::digest(bytes.as_slice()).into());
+        fetch(&Client::default(), &format!("{}/file", server.url()), digest, &destination).unwrap();
+        assert!(fs::read(&destination).unwrap() == *bytes);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        let sent = sent.lock().unwrap();
+        assert!(sent.len() > 3 && sent.is_sorted_by(|a, b| a < b), "{sent:?}");
+    }
+
+    #[test]
+    fn a_damaged_file_never_takes_the_name_of_the_right_one() {
+        let right = Arc::new(Dice(9).bytes(100_000));
+        let mut wrong = right.to_vec();
+        wrong[5000] ^= 1;
+        let (served, mut copies) = (Arc::clone(&right), vec![Arc::new(wrong)]);
+        let folder = tempfile::tempdir().unwrap();
+        let destination = folder.path().join("system");
+        let seen = destination.clone();
+        let server = Server::start(move |_| {
+            assert!(!seen.exists());
+            Reply::File { bytes: copies.pop().unwrap_or_else(|| Arc::clone(&served)), cut: usize::MAX }
+        });
+        let digest = Digest(Sha256::digest(right.as_slice()).into());
+        fetch(&Client::default(), &server.url(), digest, &destination).unwrap();
+        assert!(fs::read(&destination).unwrap() == *right);
+    }
+}

@@ -24,6 +24,8 @@ mod link;
 mod machine;
 mod probe;
 mod tasks;
+#[cfg(test)]
+mod testing;
 mod unpack;
 mod write;
 

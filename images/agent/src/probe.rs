@@ -130,6 +130,8 @@ fn by_loader(mounted: &Mounted) -> Option<CleanText> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing;
+    use std::os::unix::fs::FileExt;
 
     #[test]
     fn the_pretty_name_is_the_systems_name() {
@@ -137,5 +139,122 @@ mod tests {
         assert_eq!(pretty_name(text), Some("Debian GNU/Linux 12 (bookworm)".into()));
         assert_eq!(pretty_name("NAME=Arch\n"), Some("Arch".into()));
         assert_eq!(pretty_name("PRETTY_NAME=\"\"\n"), None);
+    }
+
+    /// A disk of 64 MiB.
+    fn disk() -> tempfile::NamedTempFile {
+        let disk = tempfile::NamedTempFile::new().unwrap();
+        disk.as_file().set_len(64 << 20).unwrap();
+        disk
+    }
+
+    fn look(disk: &tempfile::NamedTempFile) -> DiskContent {
+        layout(disk.as_file(), 64 << 20).unwrap().0
+    }
+
+    #[test]
+    fn file_systems_are_recognised_by_what_their_own_tools_write() {
+        for (filesystem, label, command) in [
+            ("ext4", "root", &["mkfs.ext4", "-q", "-L", "root"][..]),
+            ("ext3", "", &["mkfs.ext3", "-q"]),
+            ("ext2", "", &["mkfs.ext2", "-q"]),
+            ("vfat", "EFI", &["mkfs.vfat", "-n", "EFI"]),
+            ("vfat", "", &["mkfs.vfat", "-F", "16"]),
+            ("swap", "swap1", &["mkswap", "-q", "-L", "swap1"]),
+            ("xfs", "data", &["mkfs.xfs", "-q", "-d", "size=64m", "-L", "data"]),
+            ("btrfs", "b", &["mkfs.btrfs", "-q", "-m", "single", "-L", "b"]),
+            ("ntfs", "", &["mkfs.ntfs", "-q", "-F"]),
+            ("crypto_LUKS", "", &["cryptsetup", "-q", "luksFormat", "--type", "luks1", "--key-file", "/proc/cmdline"]),
+        ] {
+            let disk = disk();
+            let mut command = command.to_vec();
+            command.push(disk.path().to_str().unwrap());
+            if command[0] == "mkfs.xfs" {
+                // Its smallest is 300 MB.
+                disk.as_file().set_len(320 << 20).unwrap();
+                command.retain(|word| !matches!(*word, "-d" | "size=64m"));
+            }
+            if !testing::tool(&command, "") {
+                continue;
+            }
+            let found = signature::identify(disk.as_file(), 0, 64 << 20).unwrap().unwrap();
+            assert_eq!((found.name, String::from_utf8(found.label).unwrap().as_str()), (filesystem, label));
+            let content = look(&disk);
+            assert_eq!((content.signature, content.table, content.blank), (Some(filesystem.into()), None, false));
+        }
+    }
+
+    #[test]
+    fn members_of_larger_wholes_are_recognised() {
+        for (name, offset, bytes) in [
+            ("linux_raid_member", 4096, &[0xfc, 0x4e, 0x2b, 0xa9, 1, 0, 0, 0][..]),
+            ("linux_raid_member", (64 << 20) - (64 << 10), &[0xfc, 0x4e, 0x2b, 0xa9]),
+            ("LVM2_member", 512, b"LABELONE................LVM2 001"),
+            ("zfs_member", (128 << 10) + 5 * 1024, &[0x0c, 0xb1, 0xba, 0, 0, 0, 0, 0]),
+            ("iso9660", 32769, b"CD001"),
+            ("BitLocker", 3, b"-FVE-FS-"),
+        ] {
+            let disk = disk();
+            disk.as_file().write_all_at(bytes, offset).unwrap();
+            assert_eq!(look(&disk).signature, Some(name.into()));
+        }
+    }
+
+    #[test]
+    fn only_zeros_at_both_ends_are_blank() {
+        let blank = disk();
+        assert!(look(&blank).blank);
+        for at in [0, (1 << 20) - 1, (63 << 20) + 5, (64 << 20) - 1] {
+            let disk = disk();
+            disk.as_file().write_all_at(&[1], at).unwrap();
+            assert!(!look(&disk).blank, "{at}");
+        }
+    }
+
+    #[test]
+    fn partitions_are_listed_with_what_is_on_them() {
+        for (table, script) in [
+            ("gpt", "label: gpt\nsize=20M, type=linux\nsize=30M, type=linux\n"),
+            ("dos", "label: dos\nsize=20M, type=83\nsize=30M, type=83\n"),
+        ] {
+            let disk = disk();
+            let path = disk.path().to_str().unwrap();
+            let made = testing::tool(&["sfdisk", "-q", path], script)
+                && testing::tool(&["mkfs.ext4", "-q", "-F", "-L", "one", "-E", "offset=1048576", path, "20M"], "");
+            if !made {
+                continue;
+            }
+            let content = look(&disk);
+            let found: Vec<(u32, u64, &str, &str)> = content
+                .partitions
+                .iter()
+                .map(|part| (part.number, part.size_bytes >> 20, part.filesystem.as_str(), part.label.as_str()))
+                .collect();
+            assert_eq!(found, [(1, 20, "ext4", "one"), (2, 30, "", "")]);
+            assert_eq!((content.table, content.blank, content.signature), (Some(table.into()), false, None));
+        }
+    }
+
+    #[test]
+    fn the_systems_name_is_read_without_changing_the_disk() {
+        let (disk, tree) = (disk(), tempfile::tempdir().unwrap());
+        std::fs::create_dir_all(tree.path().join("usr/lib")).unwrap();
+        std::fs::create_dir_all(tree.path().join("etc")).unwrap();
+        std::fs::write(tree.path().join("usr/lib/os-release"), "PRETTY_NAME=\"Test OS 1\"\n").unwrap();
+        // Absolute as the installed system sees it; this machine's own file must not be read.
+        std::os::unix::fs::symlink("/usr/lib/os-release", tree.path().join("etc/os-release")).unwrap();
+        let (path, folder) = (disk.path().to_str().unwrap(), tree.path().to_str().unwrap());
+        if !testing::tool(&["mkfs.ext4", "-q", "-F", "-d", folder, path], "") {
+            return;
+        }
+        let before = std::fs::read(path).unwrap();
+        let Some(device) = testing::Loop::new(disk.path(), 0) else { return };
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join("dev")).unwrap();
+        std::os::unix::fs::symlink(&device.device, root.path().join("dev/sda")).unwrap();
+        let content = super::disk(&Machine::at(root.path()), "sda", 64 << 20);
+        assert_eq!(content.system, Some("Test OS 1".into()));
+        drop(device);
+        assert!(std::fs::read(path).unwrap() == before, "looking at the disk changed it");
     }
 }

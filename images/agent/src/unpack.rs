@@ -109,23 +109,7 @@ impl<R: BufRead> Read for Frames<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{
-        io::Write,
-        process::{Command, Stdio},
-    };
-
-    /// What a tool makes of `bytes`; none where the tool is not installed.
-    fn pack(tool: &[&str], bytes: &[u8]) -> Option<Vec<u8>> {
-        let mut command = Command::new(tool[0]);
-        let mut child = command.args(&tool[1..]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().ok()?;
-        let mut input = child.stdin.take().unwrap();
-        let bytes = bytes.to_vec();
-        let feeder = std::thread::spawn(move || input.write_all(&bytes));
-        let output = child.wait_with_output().unwrap();
-        feeder.join().unwrap().unwrap();
-        assert!(output.status.success());
-        Some(output.stdout)
-    }
+    use crate::testing::pack;
 
     fn plain(compression: Compression, packed: &[u8]) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();

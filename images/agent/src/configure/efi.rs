@@ -190,3 +190,46 @@ fn make_mutable(path: &Path) {
         let _ = ioctl_setflags(&file, flags - IFlags::IMMUTABLE);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rackberry_core::task::BootOrder;
+
+    fn firmware() -> (tempfile::TempDir, Variables) {
+        let folder = tempfile::tempdir().unwrap();
+        let variables = Variables { folder: folder.path().to_owned() };
+        (folder, variables)
+    }
+
+    fn option(name: &str, partition: u32) -> Vec<u8> {
+        let drive = HardDrive { partition, start: 2048, size: 4096, signature: Signature::Gpt([7; 16]) };
+        load_option::encode(name, &drive, r"\EFI\BOOT\BOOTX64.EFI")
+    }
+
+    #[test]
+    fn an_entry_of_the_same_name_or_place_is_replaced_and_no_other() {
+        let (_folder, variables) = firmware();
+        for (number, name, partition) in [(0, "PXE", 90), (1, "Debian", 91), (3, "Other", 92)] {
+            variables.write(&format!("Boot{number:04X}"), &option(name, partition)).unwrap();
+        }
+        let place = |name, partition| variables.place(&variables.entries(), &option(name, partition)).unwrap();
+        assert_eq!(place("Debian", 1), 1);
+        assert_eq!(place("New name", 92), 3);
+        assert_eq!(place("New", 1), 2);
+    }
+
+    #[test]
+    fn a_variable_keeps_its_attributes_in_front_and_is_not_written_twice() {
+        let (folder, variables) = firmware();
+        variables.write("BootOrder", &[1, 0, 2, 0]).unwrap();
+        let path = folder.path().join(format!("BootOrder-{GUID}"));
+        assert_eq!(std::fs::read(&path).unwrap(), [7, 0, 0, 0, 1, 0, 2, 0]);
+        let written = std::fs::metadata(&path).unwrap().modified().unwrap();
+        variables.write("BootOrder", &[1, 0, 2, 0]).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().modified().unwrap(), written);
+        assert_eq!(numbers(&variables.read("BootOrder").unwrap()), [1, 2]);
+        let order = boot_order::order(&[1, 2], Some(2), 1, BootOrder::NetworkFirst, |_| false);
+        assert_eq!(order, [2, 1]);
+    }
+}

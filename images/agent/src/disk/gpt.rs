@@ -151,3 +151,78 @@ fn crc32(bytes: &[u8]) -> u32 {
     crc.update(bytes);
     crc.sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+    use std::process::Command;
+
+    const SMALL: u64 = 64 << 20;
+    const LARGE: u64 = 200 << 20;
+    /// As cloud images have it: the root is number 1 and lies behind number 15.
+    const SCRIPT: &str = "label: gpt\nfirst-lba: 2048\n\
+        15: start=2048, size=20480, type=uefi, name=esp\n\
+        1: start=22528, size=100000, type=linux, name=root, attrs=LegacyBIOSBootable\n";
+
+    fn dump(path: &str) -> Vec<String> {
+        let output = Command::new("sfdisk").args(["--dump", path]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    fn grown(file: &File) -> Vec<u8> {
+        Gpt::read(file, LARGE).unwrap().unwrap().grow(file, LARGE).unwrap();
+        read_at(file, 0, LARGE as usize).unwrap()
+    }
+
+    fn disk() -> Option<tempfile::NamedTempFile> {
+        let disk = tempfile::NamedTempFile::new().unwrap();
+        disk.as_file().set_len(SMALL).unwrap();
+        testing::tool(&["sfdisk", "-q", disk.path().to_str()?], SCRIPT).then_some(disk)
+    }
+
+    #[test]
+    fn only_the_last_partitions_end_changes_and_other_tools_find_nothing_wrong() {
+        let Some(disk) = disk() else { return };
+        let path = disk.path().to_str().unwrap();
+        let before = dump(path);
+        disk.as_file().set_len(LARGE).unwrap();
+        let first = grown(disk.as_file());
+        assert!(first == grown(disk.as_file()), "a second call changes something");
+        let after = dump(path);
+        let changed: Vec<(&String, &String)> = before.iter().zip(&after).filter(|(old, new)| old != new).collect();
+        assert_eq!((before.len(), changed.len()), (after.len(), 2), "{changed:?}");
+        // 200 MiB less the last one, which the backup table shares.
+        let size = (199 << 20) / 512 - 22528;
+        assert!(changed[0].1.starts_with("last-lba"), "{changed:?}");
+        assert!(
+            changed[1].1.contains("type=0FC63DAF") && changed[1].1.contains(&format!("size= {size:>11},")),
+            "{changed:?}"
+        );
+    }
+
+    #[test]
+    fn a_crash_between_the_two_copies_leaves_a_table() {
+        let Some(disk) = disk() else { return };
+        let file = disk.as_file();
+        file.set_len(LARGE).unwrap();
+        grown(file);
+        file.write_all_at(&[0; 4096], 512).unwrap();
+        let by_backup = Gpt::read(file, LARGE).unwrap().unwrap();
+        assert_eq!(by_backup.partitions().map(|partition| partition.number).collect::<Vec<_>>(), [1, 15]);
+        by_backup.grow(file, LARGE).unwrap();
+        assert_eq!(dump(disk.path().to_str().unwrap()).iter().filter(|line| line.contains("type=")).count(), 2);
+    }
+
+    #[test]
+    fn a_damaged_table_is_none() {
+        let Some(disk) = disk() else { return };
+        let file = disk.as_file();
+        for at in [512 + 50, SMALL - 512 + 50] {
+            file.write_all_at(&[0xff], at).unwrap();
+        }
+        assert_eq!(Gpt::read(file, SMALL).unwrap(), None);
+    }
+}

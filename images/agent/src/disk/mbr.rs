@@ -107,3 +107,49 @@ pub fn grow(disk: &File, size: u64, sector: u64, entries: &[MbrEntry]) -> io::Re
     disk.sync_all()?;
     Ok(true)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    fn disk(script: &str) -> Option<File> {
+        let disk = tempfile::NamedTempFile::new().unwrap();
+        disk.as_file().set_len(64 << 20).unwrap();
+        testing::tool(&["sfdisk", "-q", disk.path().to_str()?], script).then(|| disk.into_file())
+    }
+
+    #[test]
+    fn the_last_primary_partition_grows_once() {
+        let Some(file) = disk("label: dos\nsize=8M, type=c, bootable\nsize=10M, type=83\n") else { return };
+        let size = 128 << 20;
+        file.set_len(size).unwrap();
+        for _ in 0..2 {
+            let entries = read(&file, 512).unwrap().unwrap();
+            assert!(grow(&file, size, 512, &entries).unwrap());
+        }
+        let entries = read(&file, 512).unwrap().unwrap();
+        assert_eq!((entries[0].kind, entries[0].active, entries[0].count), (0xc, true, 16384));
+        assert_eq!((entries[1].kind, (entries[1].first + entries[1].count) * 512), (0x83, size));
+    }
+
+    #[test]
+    fn logical_partitions_are_found_and_left_alone() {
+        let script = "label: dos\nsize=8M, type=83\ntype=5\nsize=8M, type=82\nsize=9M, type=83\n";
+        let Some(file) = disk(script) else { return };
+        let entries = read(&file, 512).unwrap().unwrap();
+        let found: Vec<(u32, u64)> =
+            entries.iter().filter(|e| !e.extended()).map(|e| (e.number, e.count * 512 >> 20)).collect();
+        assert_eq!(found, [(1, 8), (5, 8), (6, 9)]);
+    }
+
+    #[test]
+    fn a_chain_that_leads_round_in_a_circle_ends() {
+        let Some(file) = disk("label: dos\nsize=8M, type=83\ntype=5\nsize=8M, type=83\n") else { return };
+        let frame = read(&file, 512).unwrap().unwrap()[1].first * 512;
+        let mut block = read_at(&file, frame, 512).unwrap();
+        block.put(462, &[0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0]);
+        file.write_all_at(&block, frame).unwrap();
+        assert!(read(&file, 512).unwrap().unwrap().len() <= 64);
+    }
+}

@@ -149,3 +149,57 @@ fn percent_field(percent: u8) -> [u8; 8] {
     field.put(0, &u32::from(percent).to_ne_bytes());
     field
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{self, Loop};
+
+    /// Blocks and their size, of a file system that has grown from the first size to the second.
+    fn grown(command: &[&str], small: u64, large: u64) -> Option<Vec<u8>> {
+        let disk = tempfile::NamedTempFile::new().unwrap();
+        disk.as_file().set_len(small).unwrap();
+        let mut command = command.to_vec();
+        let filesystem = command[0].strip_prefix("mkfs.")?.to_owned();
+        command.push(disk.path().to_str()?);
+        if !testing::tool(&command, "") {
+            return None;
+        }
+        disk.as_file().set_len(large).unwrap();
+        let device = Loop::new(disk.path(), 0)?;
+        let file = File::open(&device.device).unwrap();
+        let name = match filesystem.as_str() {
+            "xfs" => "xfs",
+            "btrfs" => "btrfs",
+            _ => "ext4",
+        };
+        for _ in 0..2 {
+            match grow_filesystem(&file, 0, large, Path::new(&device.device), name) {
+                // ext4 asks for CAP_SYS_RESOURCE, which a container may lack.
+                Err(GrowError::Resize { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
+                    eprintln!("not allowed to resize {name} here");
+                    return None;
+                }
+                grown => grown.unwrap(),
+            }
+        }
+        drop(device);
+        Some(read_at(disk.as_file(), 0, 128 << 10).unwrap())
+    }
+
+    #[test]
+    fn each_linux_file_system_fills_its_partition() {
+        let (small, large) = (340 << 20, 500 << 20);
+        if let Some(head) = grown(&["mkfs.ext4", "-q"], small, large) {
+            assert_eq!(u64::from(head.u32_at(0x404).unwrap()) * (1024 << head.u32_at(0x418).unwrap()), large);
+        }
+        if let Some(head) = grown(&["mkfs.xfs", "-q"], small, large) {
+            let blocks = u64::from_be_bytes(head.array(8).unwrap());
+            assert_eq!(blocks * u64::from(u32::from_be_bytes(head.array(4).unwrap())), large);
+            assert_eq!(head.get(127), Some(&25), "the share of inodes changed");
+        }
+        if let Some(head) = grown(&["mkfs.btrfs", "-q"], small, large) {
+            assert_eq!(head.u64_at(0x10000 + 0x70), Some(large));
+        }
+    }
+}

@@ -84,15 +84,14 @@ impl Sink {
     /// # Errors
     /// [`SinkError`] if it is in use or cannot be opened.
     pub fn open(machine: &Machine, name: &str) -> Result<Sink, SinkError> {
-        // Past the page cache: a machine with little memory writes evenly, and errors show where they happen.
-        let file = match target::open_alone(machine, name, true) {
-            Err(TargetError::Open { source, .. }) if source.kind() == io::ErrorKind::InvalidInput => {
-                target::open_alone(machine, name, false)?
-            }
-            opened => opened?,
-        };
-        let size = device::size(&file).map_err(|source| SinkError::Read { disk: name.to_owned(), source })?;
+        let mut file = target::open_alone(machine, name, false)?;
         let is_block = device::is_block(&file);
+        if is_block {
+            // Past the page cache: a machine with little memory writes evenly, and errors show where they happen.
+            drop(file);
+            file = target::open_alone(machine, name, true)?;
+        }
+        let size = device::size(&file).map_err(|source| SinkError::Read { disk: name.to_owned(), source })?;
         let sector = usize::try_from(device::sector(&file)).unwrap_or(ALIGNMENT);
         Ok(Sink { file, name: name.to_owned(), size, sector, is_block, at: 0, first: None })
     }
