@@ -82,21 +82,14 @@ localdisk() { # NAME ARCH FORMAT CPU FALLBACK
     local dir=$work/memdisk-$2/grub
     mkdir -p "$dir"
     sed -e "s/@CPU@/$4/g" -e "s/@FALLBACK@/$5/g" "$here/localdisk.cfg" >"$dir/grub.cfg"
-    grub "$work/again.efi" "$2" "$3"
-    mv "$work/again.efi" "$dir/again.efi"
     cp "$work/$2/usr/share/efi-shell-$4/shell$4.efi" "$dir/shell.efi"
-    grub "$out/$1" "$2" "$3"
-    row "$1" "$2" "grub-efi-$2-bin" 'GPL-3+; its EFI shell BSD-2-clause-patent'
-}
-
-# A GRUB with the files of memdisk-ARCH inside.
-grub() { # FILE ARCH FORMAT
     tar --format=ustar --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX \
         -cf "$work/memdisk-$2.tar" -C "$work/memdisk-$2" grub
     # Named outright, for a GRUB that came by network looks there for its configuration first.
     printf 'configfile (memdisk)/grub/grub.cfg\nexit\n' >"$work/early.cfg"
     mkimage -O "$3" -c "$work/early.cfg" -d "$work/$2/usr/lib/grub/$3" -p '(memdisk)/grub' -m "$work/memdisk-$2.tar" \
-        -o "$1" "${MODULES[@]}"
+        -o "$out/$1" "${MODULES[@]}"
+    row "$1" "$2" "grub-efi-$2-bin" 'GPL-3+; its EFI shell BSD-2-clause-patent'
 }
 
 unpack amd64 "${FOR_amd64[@]}"
