@@ -17,4 +17,4 @@ pub use hosts::{EnrolPage, HostRow, HostsPage, LineProblem, StateCounts};
 pub use install::{Check, DiskChoice, InstallDialog, InstallPage, Outlook, ParamField, ParamKind, ProfileChoice};
 pub use library::{ActivityPage, EventRow, ImageRow, ImagesPage, ProfileRow, ProfilesPage, Tone, Trust};
 pub use shell::{Alarm, Contrast, DhcpMode, ErrorPage, Link, Section, Shell, Theme};
-pub use state::{DiskState, Progress, SILENT_AFTER_MS, StateKind, StateView};
+pub use state::{Progress, SILENT_AFTER_MS, StateKind, StateView};

@@ -40,7 +40,7 @@ impl StateCounts {
             StateKind::Failed | StateKind::TimedOut | StateKind::Interrupted => &mut self.failed,
             StateKind::Cancelled => &mut self.cancelled,
             StateKind::Running => &mut self.running,
-            StateKind::Off => &mut self.off,
+            StateKind::Expected | StateKind::Off => &mut self.off,
         };
         *slot = slot.saturating_add(1);
     }

@@ -64,7 +64,13 @@ fn a_silent_install_says_so_and_promises_nothing() {
         left_ms: Some(60_000),
         silent_ms: 34_900,
     };
-    let row = HostRow { state: StateView::Installing(progress), ..samples().rows().remove(0) };
+    let state = StateView {
+        kind: StateKind::Silent,
+        sentence: "No news for 34 s.".into(),
+        aside: String::new(),
+        progress: Some(progress),
+    };
+    let row = HostRow { state, ..samples().rows().remove(0) };
     let drawn = rackberry_web::host_row(&row);
     assert!(
         drawn.contains("No news for 34 s") && drawn.contains("quiet-bar") && drawn.contains("data-state=\"quiet\"")

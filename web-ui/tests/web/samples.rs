@@ -76,14 +76,26 @@ impl<F: Fn(&str) -> String> Samples<F> {
         }
     }
 
+    fn state(&self, kind: StateKind, sentence: &str, aside: &str) -> StateView {
+        let aside = if aside.is_empty() { String::new() } else { self.t(aside) };
+        StateView { kind, sentence: self.t(sentence), aside, progress: None }
+    }
+
+    fn busy(&self, kind: StateKind, progress: Progress) -> StateView {
+        StateView { progress: Some(progress), ..self.state(kind, "43 %, Write image", "") }
+    }
+
     pub fn installing(&self) -> StateView {
-        StateView::Installing(Progress {
-            percent: Some(43),
-            task: self.t("Write image"),
-            rate: Some(112_000_000),
-            left_ms: Some(110_000),
-            silent_ms: 200,
-        })
+        self.busy(
+            StateKind::Installing,
+            Progress {
+                percent: Some(43),
+                task: self.t("Write image"),
+                rate: Some(112_000_000),
+                left_ms: Some(110_000),
+                silent_ms: 200,
+            },
+        )
     }
 
     pub fn rows(&self) -> Vec<HostRow> {
@@ -95,98 +107,111 @@ impl<F: Fn(&str) -> String> Samples<F> {
                 ["h-09", "r1-n09", "3c:ec:ef:7a:10:09", sm],
                 (8, 64, nvme),
                 34_000,
-                StateView::Installing(Progress {
-                    percent: Some(18),
-                    task: self.t("Run installer"),
-                    rate: None,
-                    left_ms: None,
-                    silent_ms: 34_200,
-                }),
+                self.busy(
+                    StateKind::Silent,
+                    Progress {
+                        percent: Some(18),
+                        task: self.t("Run installer"),
+                        rate: None,
+                        left_ms: None,
+                        silent_ms: 34_200,
+                    },
+                ),
             ),
             self.row(
                 ["h-10", "r1-n10", "3c:ec:ef:7a:10:10", sm],
                 (8, 64, nvme),
                 1_000,
-                StateView::Installing(Progress {
-                    percent: None,
-                    task: self.t("Boot RAM OS"),
-                    rate: None,
-                    left_ms: None,
-                    silent_ms: 900,
-                }),
+                self.busy(
+                    StateKind::Installing,
+                    Progress { percent: None, task: self.t("Boot RAM OS"), rate: None, left_ms: None, silent_ms: 900 },
+                ),
             ),
             self.row(
                 ["h-04", "r1-n04", "94:18:82:0c:5e:d0", "HPE DL360 Gen9"],
                 (16, 128, &[480 * GB, 480 * GB]),
                 180_000,
-                StateView::Failed {
-                    reason: self.t("The image arrived damaged twice."),
-                    disk: DiskState::PartlyWritten,
-                },
+                self.state(
+                    StateKind::Failed,
+                    "The image arrived damaged twice.",
+                    "The disk is partly written and will not boot.",
+                ),
             ),
             self.row(
                 ["h-11", "r1-n11", "94:18:82:0c:5e:d1", "HPE DL360 Gen9"],
                 (16, 128, &[480 * GB]),
                 240_000,
-                StateView::TimedOut {
-                    task: self.t("Wait for first boot"),
-                    limit_ms: 900_000,
-                    disk: DiskState::Written,
-                },
+                self.state(
+                    StateKind::TimedOut,
+                    "Wait for first boot took longer than 15 min.",
+                    "The disk is written; the machine may just not start from it.",
+                ),
             ),
             self.row(
                 ["h-12", "r1-n12", "94:18:82:0c:5e:d2", "HPE DL360 Gen9"],
                 (16, 128, &[480 * GB]),
                 4_000,
-                StateView::Interrupted { percent: Some(43), disk: DiskState::PartlyWritten },
+                self.state(
+                    StateKind::Interrupted,
+                    "Stopped at 43 %.",
+                    "The disk is partly written and will not boot. Waiting in the RAM OS.",
+                ),
             ),
             self.row(
                 ["h-07", "r1-n07", "3c:ec:ef:7a:10:07", sm],
                 (8, 64, nvme),
                 540_000,
-                StateView::Armed { profile: self.t("Debian 13"), expires_ms: 6_480_000, by_mac_only: true },
+                self.state(
+                    StateKind::Armed,
+                    "Erases its disk at the next network boot.",
+                    "Debian 13, expires in 1 h 48 min. Bound by MAC only.",
+                ),
             ),
             self.row(
                 ["h-0a", "m720q-0a7e", "98:fa:9b:41:0a:7e", "Lenovo ThinkCentre M720q"],
                 (6, 16, &[512_110_190_592]),
                 2_000,
-                StateView::Waiting { found: self.t("Windows 11 found on its disk") },
+                self.state(StateKind::Waiting, "Running from memory, disk untouched.", "Windows 11 found on its disk"),
             ),
             self.row(
                 ["h-05", "r1-n05", "d0:50:99:c3:77:15", "ASRock X570D4U"],
                 (12, 64, &[2000 * GB, 2000 * GB]),
                 5_000,
-                StateView::Waiting { found: String::new() },
+                self.state(StateKind::Waiting, "Running from memory, disk is empty.", ""),
             ),
             self.row(
                 ["h-13", "", "00:25:90:fa:12:c4", ""],
                 (0, 0, &[]),
                 6_000,
-                StateView::Discovered { note: self.t("UEFI x64, offer sent 6 s ago") },
+                self.state(
+                    StateKind::Discovered,
+                    "Asked to boot; fetching the RAM OS.",
+                    "UEFI x64, offer sent 6 s ago",
+                ),
             ),
             self.row(
                 ["h-14", "spare-1", "00:25:90:fa:12:c5", sm],
                 (8, 64, nvme),
                 70_000,
-                StateView::Cancelled { by: self.t("ops"), ago_ms: 300_000, disk: DiskState::Untouched },
+                self.state(StateKind::Cancelled, "Stopped by ops 5 min ago.", "The disk was not touched."),
             ),
             self.row(
                 ["h-01", "r1-n01", "b0:26:28:91:3d:01", "Dell R640"],
                 (32, 192, &[960 * GB, 960 * GB]),
                 60_000,
-                StateView::Running { system: self.t("Debian 13"), up_ms: Some(700_000_000) },
+                self.state(StateKind::Running, "Debian 13, up for 8 days", ""),
             ),
             self.row(
                 ["h-02", "pi-rack-1", "d8:3a:dd:1e:90:44", "Raspberry Pi 5"],
                 (4, 8, &[]),
                 60_000,
-                StateView::Running { system: self.t("Raspberry Pi OS, diskless"), up_ms: None },
+                self.state(StateKind::Running, "Raspberry Pi OS, diskless", ""),
             ),
             self.row(
                 ["h-15", "old-box", "00:11:22:33:44:55", "Dell OptiPlex 3050"],
                 (4, 8, &[256 * GB]),
                 1_500_000_000,
-                StateView::Off { seen_ms: Some(1_500_000_000) },
+                self.state(StateKind::Off, "Last seen 17 days ago.", ""),
             ),
         ]
     }
@@ -439,7 +464,11 @@ impl<F: Fn(&str) -> String> Samples<F> {
             name: String::new(),
             mac: self.t("00:25:90:fa:12:c4"),
             tags: Vec::new(),
-            state: StateView::Discovered { note: self.t("UEFI x64, offer sent 9 s ago") },
+            state: self.state(
+                StateKind::Discovered,
+                "Asked to boot; fetching the RAM OS.",
+                "UEFI x64, offer sent 9 s ago",
+            ),
             hardware: Hardware::default(),
             boot: Some(self.stuck()),
             earlier: None,
@@ -698,15 +727,12 @@ impl<F: Fn(&str) -> String> Samples<F> {
     /// Every page and fragment in its key states.
     pub fn all(&self) -> Vec<Page> {
         let alone = |state: StateView| HostView { state, install: None, ..self.host() };
-        let mut running = alone(StateView::Running { system: self.t("Debian 13"), up_ms: Some(700_000_000) });
+        let mut running = alone(self.state(StateKind::Running, "Debian 13, up for 8 days", ""));
         running.boot = None;
-        let quiet = StateView::Installing(Progress {
-            percent: Some(18),
-            task: self.t("Run installer"),
-            rate: None,
-            left_ms: None,
-            silent_ms: 34_000,
-        });
+        let quiet = self.busy(
+            StateKind::Silent,
+            Progress { percent: Some(18), task: self.t("Run installer"), rate: None, left_ms: None, silent_ms: 34_000 },
+        );
         let mut hosts_alarm = self.hosts();
         hosts_alarm.shell.alarm = Some(self.foreign_dhcp());
         hosts_alarm.shell.toast = self.t("r1-n01 is up: Debian 13 in 3 min 12 s.");
@@ -744,16 +770,20 @@ impl<F: Fn(&str) -> String> Samples<F> {
             ("host-discovered-stuck", rackberry_web::host(&self.host_page(self.host_discovered()))),
             (
                 "host-armed",
-                rackberry_web::host(&self.host_page(alone(StateView::Armed {
-                    profile: self.t("Debian 13"),
-                    expires_ms: 6_480_000,
-                    by_mac_only: false,
-                }))),
+                rackberry_web::host(&self.host_page(alone(self.state(
+                    StateKind::Armed,
+                    "Erases its disk at the next network boot.",
+                    "Debian 13, expires in 1 h 48 min",
+                )))),
             ),
             (
                 "host-interrupted",
                 rackberry_web::host(&self.host_page(HostView {
-                    state: StateView::Interrupted { percent: Some(43), disk: DiskState::PartlyWritten },
+                    state: self.state(
+                        StateKind::Interrupted,
+                        "Stopped at 43 %.",
+                        "The disk is partly written and will not boot. Waiting in the RAM OS.",
+                    ),
                     ..self.host()
                 })),
             ),
