@@ -194,6 +194,8 @@ pub struct Ladder {
     alarmed: Vec<Ipv4Addr>,
     /// When the last probe left.
     probed: Timestamp,
+    /// A probe outside the rounds, because a client asked.
+    look: Option<Timestamp>,
     /// Rounds in a row without any.
     silent: u32,
 }
@@ -227,6 +229,7 @@ impl Ladder {
             seen: Vec::new(),
             alarmed: Vec::new(),
             probed: now,
+            look: None,
             silent: 0,
         }
     }
@@ -246,6 +249,10 @@ impl Ladder {
     /// When [`tick`](Self::tick) has something to do.
     #[must_use]
     pub fn wakeup(&self) -> Timestamp {
+        self.look.unwrap_or(self.round_due()).min(self.round_due())
+    }
+
+    fn round_due(&self) -> Timestamp {
         match self.round {
             Round::Waiting { until } => until,
             Round::Running { began, sent } => match self.times.sends.get(sent) {
@@ -258,7 +265,10 @@ impl Ladder {
     /// Does what is due.
     pub fn tick(&mut self, now: Timestamp) -> Vec<Step> {
         let mut steps = Vec::new();
-        while self.wakeup() <= now {
+        if self.look.take_if(|look| *look <= now).is_some() && self.stage == Stage::PxeOnly {
+            steps.push(self.probe(false, now));
+        }
+        while self.round_due() <= now {
             match self.round {
                 Round::Waiting { .. } => {
                     self.seen.clear();
@@ -275,7 +285,7 @@ impl Ladder {
                     let jitter = tenth.mul_f64((self.next_random() % 2048) as f64 / 1024.0);
                     self.round = Round::Waiting { until: now.after(self.times.again - tenth + jitter) };
                     // No progress without time: a schedule of zeros would spin here.
-                    if self.wakeup() <= now {
+                    if self.round_due() <= now {
                         self.round = Round::Waiting { until: now.after(Duration::from_secs(1)) };
                     }
                 }
@@ -317,15 +327,14 @@ impl Ladder {
         steps
     }
 
-    /// A client asks for an address and would get one: look who else answers, if nobody looked just now.
+    /// A client asks for an address and would get one: look who else answers, now or as soon as the last look is old.
     ///
     /// Between rounds another server's unicast offers are not heard; one question of our own makes it show itself.
-    pub fn asked(&mut self, now: Timestamp) -> Vec<Step> {
+    pub fn asked(&mut self, now: Timestamp) {
         let alert = matches!(self.mode, Mode::Auto | Mode::PxeOnly) && self.stage == Stage::PxeOnly;
-        if !alert || now.since(self.probed) < LOOK_AGAIN {
-            return Vec::new();
+        if alert && self.look.is_none() {
+            self.look = Some(self.probed.after(LOOK_AGAIN).max(now));
         }
-        vec![self.probe(false, now)]
     }
 
     /// The link came up again, perhaps in another socket: everything starts over.
@@ -484,14 +493,19 @@ mod tests {
     #[test]
     fn a_client_that_asks_between_rounds_makes_the_box_look_again_but_not_every_time() {
         let mut ladder = ladder(Mode::Auto, None);
-        assert_eq!(ladder.asked(at(20)), [], "still observing");
+        ladder.asked(at(0));
         ladder.tick(at(0));
         ladder.tick(at(18));
-        assert!(matches!(ladder.asked(at(100)).as_slice(), [Step::Probe { .. }]));
-        assert_eq!(ladder.asked(at(104)), []);
-        assert!(matches!(ladder.asked(at(105)).as_slice(), [Step::Probe { .. }]));
+        ladder.asked(at(19));
+        assert_eq!(ladder.wakeup(), at(23), "five seconds after the last probe");
+        assert!(matches!(ladder.tick(at(23)).as_slice(), [Step::Probe { .. }]));
+        ladder.asked(at(100));
+        ladder.asked(at(101));
+        assert_eq!(ladder.wakeup(), at(100));
+        assert_eq!(ladder.tick(at(101)).len(), 1);
+        ladder.asked(at(102));
         ladder.foreign(server(1, false));
-        assert_eq!(ladder.asked(at(200)), [], "a proxy has nothing to lose");
+        assert_eq!(ladder.tick(at(200)), [], "a proxy has nothing to lose");
     }
 
     #[test]

@@ -11,7 +11,7 @@ const LARGEST_POOL: u32 = 65_536;
 pub struct Pool {
     pub first: Ipv4Addr,
     pub last: Ipv4Addr,
-    /// Not to be given to anybody: our own address, the gateway, what ARP showed.
+    /// Not to be given to anybody: our own address, the gateway.
     pub except: Vec<Ipv4Addr>,
 }
 

@@ -147,6 +147,15 @@ impl LeaseTable {
         self.enter(u32::from(address), State::Quarantined, None, now.after(QUARANTINE), false);
     }
 
+    /// Keeps addresses out of use for a while that ARP showed, unless they are somebody's by a lease of ours.
+    pub fn avoid(&mut self, addresses: impl IntoIterator<Item = Ipv4Addr>, now: Timestamp) {
+        for address in addresses {
+            if !self.slots.contains_key(&u32::from(address)) {
+                self.conflict(address, now);
+            }
+        }
+    }
+
     /// An address for `key`, held for 30 seconds: its own, the reserved one, the one it wishes, else a free one.
     ///
     /// `known` machines may take the reserve that strangers leave them, and a stranger's open offer.
@@ -573,6 +582,18 @@ mod tests {
         let mut table = LeaseTable::new(&pools, [row], Timestamp(0));
         assert_eq!(table.offer(&key(2), (POOL.0, POOL.0), None, None, true, Timestamp(999)), None);
         assert_eq!(table.offer(&key(2), (POOL.0, POOL.0), None, None, true, Timestamp(1000)), Some(POOL.0));
+    }
+
+    #[test]
+    fn what_arp_shows_is_avoided_but_not_taken_from_its_holder() {
+        let row = LeaseRow { address: POOL.0, mac: key(1).mac, client_id: None, expires: Timestamp(9000) };
+        let mut table =
+            LeaseTable::new(&[Pool { first: POOL.0, last: POOL.1, except: Vec::new() }], [row], Timestamp(0));
+        table.avoid([POOL.0, POOL.1], Timestamp(0));
+        assert_eq!(table.held(&key(1), Timestamp(0)), Some(POOL.0));
+        let others: Vec<_> = (2..9).filter_map(|n| take(&mut table, n, Timestamp(0))).collect();
+        assert_eq!(others.len(), 2);
+        assert!(!others.contains(&POOL.1));
     }
 
     #[derive(Debug, Clone)]

@@ -67,6 +67,7 @@ pub(super) async fn run(sockets: Sockets, setup: Setup, ports: Ports) -> Result<
     let now = (ports.now)();
     let mut table = LeaseTable::new(&setup.pools, setup.leases, now);
     table.reserve(setup.reserved);
+    table.avoid(setup.facts.neighbours.iter().copied(), now);
     let ladder = Ladder::new(setup.mode, setup.times, setup.remembered, setup.random, now);
     let send = Senders {
         dhcp: sockets.dhcp.try_clone().map_err(wait)?,
@@ -197,6 +198,9 @@ impl Shell {
         let host = (self.ports.host_view)(&request, now);
         let outcome = reply(&request, &self.link, &mut self.table, &host, now);
         tracing::trace!(mac = %request.mac, xid = request.xid, kind = ?request.kind, answered = outcome.reply.is_some());
+        if request.kind == MessageKind::Discover {
+            self.ladder.asked(now);
+        }
         let steps = match outcome.foreign {
             Some(address) => self.ladder.foreign(ForeignServer {
                 address,
@@ -205,7 +209,6 @@ impl Shell {
                 boots: false,
                 vendor: CleanText::default(),
             }),
-            None if request.kind == MessageKind::Discover => self.ladder.asked(now),
             None => Vec::new(),
         };
         if !steps.is_empty() {

@@ -128,12 +128,12 @@ impl LinkFacts {
         LinkId { gateway: self.gateway_mac, network: self.network(), prefix: self.prefix }
     }
 
-    /// What must never be given out: our own address, the gateway, what ARP showed.
+    /// What must never be given out: our own address and the gateway. What ARP showed is avoided for a while only:
+    /// after a restart these are mostly our own clients.
     #[must_use]
     pub fn taken(&self) -> Vec<Ipv4Addr> {
         let mut taken = vec![self.address];
         taken.extend(self.gateway);
-        taken.extend(&self.neighbours);
         taken
     }
 }
