@@ -1,6 +1,11 @@
 //! The DHCP shell against real clients and a real second server, in network namespaces of its own. Needs root.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests, outside #[test] functions")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests, outside #[test] functions"
+)]
 
 use rackberry::{
     dhcp::{Alert, Command, Ports, Setup, Sockets, Status, spawn},
