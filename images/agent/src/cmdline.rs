@@ -36,7 +36,7 @@ impl CommandLine {
     pub fn parse(text: &str) -> Result<Self, CommandLineError> {
         let value = |key: &str| {
             let values = text.split_whitespace().filter_map(|word| word.strip_prefix(key)?.strip_prefix('='));
-            values.map(|value| value.trim_matches('"').to_owned()).filter(|value| !value.is_empty()).next_back()
+            values.map(|value| value.trim_matches('"').to_owned()).rfind(|value| !value.is_empty())
         };
         Ok(CommandLine {
             url: value("rackberry.url").ok_or(CommandLineError::NoUrl)?.trim_end_matches('/').to_owned(),

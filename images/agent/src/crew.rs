@@ -85,15 +85,13 @@ impl Crew {
     pub fn stop(&self, run: &Run) {
         let mut places = self.places();
         match places.get(run) {
-            Some(Place::UnderWay(stop)) => {
-                if !stop.swap(true, Ordering::Relaxed) {
-                    console::say(&format!("The box stopped \"{}\".", run.task));
-                }
+            Some(Place::UnderWay(stop)) if !stop.swap(true, Ordering::Relaxed) => {
+                console::say(&format!("The box stopped \"{}\".", run.task));
             }
+            Some(Place::UnderWay(_)) | None => {}
             Some(Place::Over(_)) => {
                 places.remove(run);
             }
-            None => {}
         }
     }
 

@@ -6,6 +6,7 @@ pub mod load_option;
 pub mod seed;
 
 use crate::{
+    console,
     disk::{
         device,
         mount::{self, Access, MountError, Mounted},
@@ -46,8 +47,8 @@ pub enum ConfigureError {
         #[source]
         source: io::Error,
     },
-    #[error("No Linux root file system was found on {0}: none of its ext4, XFS or Btrfs file systems has an /etc.")]
-    NoRoot(String),
+    #[error("No Linux root file system was found on {disk}. {looked}")]
+    NoRoot { disk: String, looked: String },
     #[error(transparent)]
     Mount(#[from] MountError),
     #[error(transparent)]
@@ -70,7 +71,7 @@ impl ConfigureError {
             ConfigureError::Read { .. } | ConfigureError::Close { .. } | ConfigureError::Efi(_) => true,
             ConfigureError::NotWanted(_)
             | ConfigureError::Target(_)
-            | ConfigureError::NoRoot(_)
+            | ConfigureError::NoRoot { .. }
             | ConfigureError::Mount(_)
             | ConfigureError::Seed(_) => false,
         }
@@ -89,7 +90,7 @@ pub fn configure(job: &Job, target: &DiskTarget, identity: &Identity) -> Result<
     let unreadable = |source| ConfigureError::Read { disk: name.to_owned(), source };
     let disk = device::open(job.machine, name).map_err(unreadable)?;
     let (slices, places) = candidates(job, name, &disk).map_err(unreadable)?;
-    let place = places.into_iter().find(Place::holds_root).ok_or_else(|| ConfigureError::NoRoot(name.to_owned()))?;
+    let place = find_root(name, places)?;
 
     job.begin()?;
     let mounted = Mounted::new(&place.node, place.filesystem, Access::ReadWrite, place.subvolume)?;
@@ -108,14 +109,22 @@ struct Place {
     subvolume: Option<&'static str>,
 }
 
-impl Place {
-    fn holds_root(&self) -> bool {
-        let mounted = Mounted::new(&self.node, self.filesystem, Access::ReadOnly, self.subvolume);
-        mounted.is_ok_and(|mounted| {
-            mounted.names("etc").iter().any(|name| !name.starts_with('.'))
-                || mounted.read("usr/lib/os-release", 1).is_ok()
-        })
+/// The first place that has what every root has.
+fn find_root(disk: &str, places: Vec<Place>) -> Result<Place, ConfigureError> {
+    let mut looked = Vec::new();
+    for place in places {
+        match Mounted::new(&place.node, place.filesystem, Access::ReadOnly, place.subvolume) {
+            Ok(mounted) if mounted.exists("etc") || mounted.exists("usr/lib/os-release") => return Ok(place),
+            Ok(_) => looked.push(format!("{} has no /etc", place.node.display())),
+            // A subvolume that is not there is no news.
+            Err(_) if place.subvolume.is_some() => {}
+            Err(error) => looked.push(console::chain(&error)),
+        }
     }
+    if looked.is_empty() {
+        looked.push("It has no ext4, XFS or Btrfs".to_owned());
+    }
+    Err(ConfigureError::NoRoot { disk: disk.to_owned(), looked: format!("{}.", looked.join("; ")) })
 }
 
 /// The Linux file systems of the disk, the last one first, as roots come behind boot partitions.

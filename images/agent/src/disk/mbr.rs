@@ -139,7 +139,7 @@ mod tests {
         let Some(file) = disk(script) else { return };
         let entries = read(&file, 512).unwrap().unwrap();
         let found: Vec<(u32, u64)> =
-            entries.iter().filter(|e| !e.extended()).map(|e| (e.number, e.count * 512 >> 20)).collect();
+            entries.iter().filter(|e| !e.extended()).map(|e| (e.number, e.count / 2048)).collect();
         assert_eq!(found, [(1, 8), (5, 8), (6, 9)]);
     }
 

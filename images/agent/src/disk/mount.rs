@@ -115,6 +115,12 @@ impl Mounted {
         Ok(bytes)
     }
 
+    /// Whether something is at `path`, as the mounted system would see it.
+    #[must_use]
+    pub fn exists(&self, path: &str) -> bool {
+        self.root().and_then(|root| beneath(root, path, OFlags::PATH, Mode::empty())).is_ok()
+    }
+
     /// The names in a folder of it; empty if there is none.
     #[must_use]
     pub fn names(&self, path: &str) -> Vec<String> {

@@ -1,5 +1,6 @@
 //! The last partition and its file system, grown to the end of the disk.
 
+use super::target::{self, TargetError};
 use crate::{
     disk::{
         Fields, device, mbr,
@@ -42,6 +43,8 @@ pub enum GrowError {
         source: io::Error,
     },
     #[error(transparent)]
+    Target(#[from] TargetError),
+    #[error(transparent)]
     Mount(#[from] MountError),
     #[error("cannot resize the {filesystem} on {device}")]
     Resize {
@@ -52,24 +55,27 @@ pub enum GrowError {
     },
 }
 
-/// Grows the partition that lies last on `disk`, and the Linux file system on it. A repeated call changes nothing.
+/// Grows the partition that lies last on the disk, and the Linux file system on it. A repeated call changes nothing.
 ///
 /// # Errors
 /// [`GrowError`]; the disk is usable as it was before.
-pub fn grow(machine: &Machine, name: &str, disk: &File) -> Result<(), GrowError> {
+pub fn grow(machine: &Machine, name: &str) -> Result<(), GrowError> {
     let table_error = |source| GrowError::Table { disk: name.to_owned(), source };
-    let size = device::size(disk).map_err(table_error)?;
-    let sector = device::sector(disk);
-    match Table::read(disk, size, sector).map_err(table_error)? {
-        Some(Table::Gpt(gpt)) => gpt.grow(disk, size).map_err(table_error)?,
+    let disk = target::open_alone(machine, name, false)?;
+    let size = device::size(&disk).map_err(table_error)?;
+    match Table::read(&disk, size, device::sector(&disk)).map_err(table_error)? {
+        Some(Table::Gpt(gpt)) => gpt.grow(&disk, size).map_err(table_error)?,
         Some(Table::Dos(entries, sector)) => {
-            let grown = mbr::grow(disk, size, sector, &entries).map_err(table_error)?;
+            let grown = mbr::grow(&disk, size, sector, &entries).map_err(table_error)?;
             grown.then_some(()).ok_or_else(|| GrowError::Logical(name.to_owned()))?;
         }
         None => {}
     }
-    let slices = reread(machine, name, disk)?;
-    if !device::is_block(disk) {
+    // Nobody can mount a part of a disk that is held as a whole.
+    drop(disk);
+    let slices = reread(machine, name)?;
+    let disk = device::open(machine, name).map_err(table_error)?;
+    if !device::is_block(&disk) {
         return Ok(());
     }
     let last = slices.iter().max_by_key(|slice| slice.start);
@@ -77,9 +83,9 @@ pub fn grow(machine: &Machine, name: &str, disk: &File) -> Result<(), GrowError>
         Some(last) => (last.start, last.size, device::partition_node(machine, name, last.number)),
         None => (0, size, device::node(machine, name)),
     };
-    let found = signature::identify(disk, start, length).map_err(table_error)?;
+    let found = signature::identify(&disk, start, length).map_err(table_error)?;
     match found {
-        Some(found) if mount::is_linux(found.name) => grow_filesystem(disk, start, length, &node, found.name),
+        Some(found) if mount::is_linux(found.name) => grow_filesystem(&disk, start, length, &node, found.name),
         Some(_) | None => Ok(()),
     }
 }
@@ -88,14 +94,15 @@ pub fn grow(machine: &Machine, name: &str, disk: &File) -> Result<(), GrowError>
 ///
 /// # Errors
 /// [`GrowError::Reread`].
-pub fn reread(machine: &Machine, name: &str, disk: &File) -> Result<Vec<Slice>, GrowError> {
+pub fn reread(machine: &Machine, name: &str) -> Result<Vec<Slice>, GrowError> {
     let reread_error = |source| GrowError::Reread { disk: name.to_owned(), source };
-    let size = device::size(disk).map_err(reread_error)?;
-    let table = Table::read(disk, size, device::sector(disk)).map_err(reread_error)?;
+    let disk = device::open(machine, name).map_err(reread_error)?;
+    let size = device::size(&disk).map_err(reread_error)?;
+    let table = Table::read(&disk, size, device::sector(&disk)).map_err(reread_error)?;
     let slices = table.as_ref().map(Table::slices).unwrap_or_default();
-    if device::is_block(disk) {
+    if device::is_block(&disk) {
         let numbers: Vec<u32> = slices.iter().map(|slice| slice.number).collect();
-        device::reread(machine, name, disk, &numbers).map_err(reread_error)?;
+        device::reread(machine, name, &disk, &numbers).map_err(reread_error)?;
     }
     Ok(slices)
 }

@@ -89,8 +89,8 @@ pub fn write_image(job: &Job, source: &Source, target: &DiskTarget, grow: bool) 
 
 /// Has the kernel see what was written, and grows it.
 fn settle(job: &Job, name: &str, grow: bool) -> Result<(), WriteError> {
-    let disk = target::open_alone(job.machine, name, false)?;
     let unreadable = |source| WriteError::Sink(SinkError::Read { disk: name.to_owned(), source });
+    let disk = device::open(job.machine, name).map_err(unreadable)?;
     let (size, sector) = (device::size(&disk).map_err(unreadable)?, device::sector(&disk));
     let table = Table::read(&disk, size, sector).map_err(unreadable)?;
     if let Some(Table::Gpt(gpt)) = &table
@@ -99,15 +99,16 @@ fn settle(job: &Job, name: &str, grow: bool) -> Result<(), WriteError> {
     {
         return Err(WriteError::Sectors { image: gpt.sector, disk: name.to_owned(), sector });
     }
+    drop(disk);
     if grow {
         // A system on a smaller partition still runs, and many grow themselves at their first start.
-        if let Err(error) = grow::grow(job.machine, name, &disk) {
+        if let Err(error) = grow::grow(job.machine, name) {
             job.note(&format!(
                 "The image is written, but its last partition is not grown: {}.",
                 console::chain(&error)
             ));
         }
-    } else if let Err(error) = grow::reread(job.machine, name, &disk) {
+    } else if let Err(error) = grow::reread(job.machine, name) {
         job.note(&format!("The kernel does not see the new partitions: {}.", console::chain(&error)));
     }
     Ok(())
