@@ -24,7 +24,9 @@ class Stream {
     clearTimeout(this.timer);
     if (this.source || document.hidden) return;
     // The browser sends Last-Event-ID when it reconnects by itself; a new EventSource can only say it in the address.
-    const source = this.source = new EventSource(this.last ? this.url.split('?')[0] + '?last=' + encodeURIComponent(this.last) : this.url);
+    const url = new URL(this.url, location.href);
+    if (this.last) url.searchParams.set('last', this.last);
+    const source = this.source = new EventSource(url);
     heardAt = Date.now();
     source.onopen = event => { heard(); this.wait = 1000; this.onopen?.(event); };
     source.onerror = () => {

@@ -11,7 +11,7 @@
 //!
 //! What the server owes these pages:
 //!
-//! - `GET /events/stream`: named events `host-<key>` ([`host_row`]), `host-<key>-live` ([`host_live`]), `hosts`
+//! - `GET /events/stream?show=alarms|hosts|host&host=<id>`, as [`views::Watch`] says: named events `host-<key>` ([`host_row`]), `host-<key>-live` ([`host_live`]), `hosts`
 //!   ([`hosts_list`] of the unfiltered page), `alarm` ([`alarm`]) and, every 5 s, `tick` with any text, as browsers
 //!   drop events without data. `<key>` is [`render::key`] of the host's id. A reconnecting browser sends
 //!   `Last-Event-ID`, a page that reopens the stream sends `?last=<id>`; the header counts if both come.

@@ -16,5 +16,5 @@ pub use host::{BootView, HostPage, HostView, InstallView, Served, Station, Stati
 pub use hosts::{EnrolPage, HostRow, HostsPage, LineProblem, StateCounts};
 pub use install::{Check, DiskChoice, InstallDialog, InstallPage, Outlook, ParamField, ParamKind, ProfileChoice};
 pub use library::{ActivityPage, EventRow, ImageRow, ImagesPage, ProfileRow, ProfilesPage, Tone, Trust};
-pub use shell::{Alarm, Contrast, DhcpMode, ErrorPage, Link, Section, Shell, Theme};
+pub use shell::{Alarm, Contrast, ErrorPage, Link, Section, Shell, Theme, Watch};
 pub use state::{Progress, SILENT_AFTER_MS, StateKind, StateView};

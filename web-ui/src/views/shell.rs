@@ -1,6 +1,6 @@
 //! What surrounds every page: navigation, the box's own state, the alarm, the person and their theme.
 
-use crate::render::Markup;
+use crate::render::{Markup, query};
 
 /// Which entry of the navigation is current.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -102,28 +102,15 @@ pub(crate) fn look(theme: Theme, contrast: Contrast) -> Markup {
     })
 }
 
-/// How the box behaves on the network right now.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum DhcpMode {
-    /// The probe runs and nothing is answered yet.
+/// Which news a page asks the event stream for; alarms come to all of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Watch {
     #[default]
-    Probing,
-    Observe,
-    Proxy,
-    PxeOnly,
-    Server,
-}
-
-impl DhcpMode {
-    pub(crate) fn sentence(self) -> &'static str {
-        match self {
-            Self::Probing => "Looking for other DHCP servers, answering nobody yet",
-            Self::Observe => "Watching only, answering nobody",
-            Self::Proxy => "Beside another DHCP server",
-            Self::PxeOnly => "Addresses for network boot only",
-            Self::Server => "Gives out the addresses here",
-        }
-    }
+    Alarms,
+    /// The rows of the list.
+    Hosts,
+    /// The live part of the page of the host with this id.
+    Host(String),
 }
 
 /// A link inside the box: `href` has to start with one `/`, everything else leads to the start page.
@@ -180,7 +167,8 @@ pub struct Shell {
     pub interface: String,
     /// Our address there; empty while there is none.
     pub address: String,
-    pub mode: DhcpMode,
+    /// How the box behaves on the network right now, in one sentence.
+    pub mode: String,
     pub version: String,
     pub hosts: u64,
     pub profiles: u64,
@@ -195,6 +183,7 @@ pub struct Shell {
     pub csrf: String,
     /// Path and query of this page, where the theme form returns to.
     pub back: String,
+    pub watch: Watch,
     /// Id of the last event this page already shows; the stream goes on after it. May be empty.
     pub stream_position: String,
 }
@@ -206,6 +195,20 @@ impl Shell {
 
     pub(crate) fn back_path(&self) -> &str {
         local(&self.back)
+    }
+
+    /// The address of the event stream with what this page wants of it.
+    pub(crate) fn stream(&self) -> String {
+        let show = match &self.watch {
+            Watch::Alarms => "alarms".to_owned(),
+            Watch::Hosts => "hosts".to_owned(),
+            Watch::Host(id) => format!("host&host={}", query(id)),
+        };
+        let last = match self.stream_position.as_str() {
+            "" => String::new(),
+            last => format!("&last={}", query(last)),
+        };
+        format!("/events/stream?show={show}{last}")
     }
 }
 

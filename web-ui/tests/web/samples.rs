@@ -33,7 +33,7 @@ impl<F: Fn(&str) -> String> Samples<F> {
             box_name: self.t("rackberry.local"),
             interface: self.t("eth0"),
             address: self.t("10.20.0.2"),
-            mode: DhcpMode::Proxy,
+            mode: self.t("Adding boot files beside another DHCP server."),
             version: self.t("v0.1.0"),
             hosts: 10,
             profiles: 3,
@@ -45,6 +45,7 @@ impl<F: Fn(&str) -> String> Samples<F> {
             user: self.t("ops"),
             csrf: self.t("c5f-0123456789"),
             back: self.t("/"),
+            watch: Watch::Host(self.t("h-03")),
             stream_position: self.t("0199-41"),
         }
     }
