@@ -7,6 +7,8 @@
 //!   decides whether hardware virtualisation can be trusted.
 //! - [`appliance`]: the program under test, started, killed and started again on one state directory.
 //! - [`dnsmasq`]: a foreign server on the same network, to prove the tests on and to stand beside.
+//! - [`fake_agent`]: a machine without hardware that speaks the agent's protocol; [`dice`] are its luck.
+//! - [`site`]: the box, the hosts' side of a cable and stand-ins for served files; [`local_api`] asks the box.
 //! - [`pxe`]: a network-boot client written from the RFCs alone, sharing no code with the server it checks.
 //!
 //! Everything here needs root and touches only namespaces that it made itself.
@@ -14,17 +16,26 @@
 pub mod accel;
 pub mod appliance;
 pub mod console;
+pub mod dice;
 pub mod dnsmasq;
+pub mod fake_agent;
+pub mod local_api;
 pub mod netns;
 pub mod pxe;
 pub mod qmp;
+pub mod rack;
+pub mod site;
 pub mod vm;
 pub mod wire;
 
 pub use appliance::Appliance;
 pub use console::Console;
+pub use dice::Dice;
 pub use dnsmasq::Dnsmasq;
+pub use fake_agent::{FakeAgent, FakeHost, Faults, Life};
+pub use local_api::LocalApi;
 pub use netns::Netns;
 pub use pxe::PxeClient;
+pub use site::Site;
 pub use vm::{DiskBus, Firmware, Nic, Vm};
 pub use wire::{Impairment, Wire};

@@ -3,6 +3,7 @@
 //! The kernel's own impairments (netem) are missing on many build machines. Taps without offloads see what a real
 //! cable sees: frames of at most the MTU with their checksums filled in.
 
+use crate::dice::Dice;
 use crate::netns::Netns;
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -185,24 +186,4 @@ fn attach_tap(name: &str) -> Result<OwnedFd> {
         rustix::ioctl::ioctl(fd.as_fd(), rustix::ioctl::Setter::<TUNSETIFF, InterfaceRequest>::new(request))?;
     }
     Ok(fd)
-}
-
-/// A small generator (xorshift64*): tests need repeatable dice, not good ones.
-struct Dice(u64);
-
-impl Dice {
-    fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    fn hits(&mut self, percent: f64) -> bool {
-        if percent <= 0.0 {
-            return false;
-        }
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        let roll = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32;
-        (roll as f64) < percent / 100.0 * 4_294_967_296.0
-    }
 }

@@ -2,7 +2,8 @@
 
 use anyhow::{Context, Result, ensure};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddrV4, TcpStream};
+use socket2::{Domain, Socket, Type};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::time::Duration;
 
 /// An answer, as it stood on the wire.
@@ -48,6 +49,28 @@ impl Connection {
         Ok(Self { stream: BufReader::new(stream), host: server })
     }
 
+    /// Connects from one of the namespace's addresses, as the machine that has it.
+    ///
+    /// # Errors
+    /// When the address is not there, or nobody listens.
+    pub fn open_from(own: Ipv4Addr, server: SocketAddrV4, patience: Duration) -> Result<Self> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.bind(&SocketAddrV4::new(own, 0).into()).with_context(|| format!("use the address {own}"))?;
+        socket.connect_timeout(&server.into(), patience).with_context(|| format!("connect {own} to {server}"))?;
+        let stream = TcpStream::from(socket);
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(patience))?;
+        Ok(Self { stream: BufReader::new(stream), host: server })
+    }
+
+    /// How long an answer may take from now on.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub fn set_patience(&self, patience: Duration) -> Result<()> {
+        self.stream.get_ref().set_read_timeout(Some(patience)).context("set the connection's time-out")
+    }
+
     /// One request without a body.
     ///
     /// # Errors
@@ -61,16 +84,7 @@ impl Connection {
     /// # Errors
     /// As [`Connection::request`].
     pub fn send(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Reply> {
-        let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n", self.host);
-        for (name, value) in headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
-        }
-        if !body.is_empty() {
-            head.push_str(&format!("Content-Length: {}\r\n", body.len()));
-        }
-        let stream = self.stream.get_mut();
-        stream.write_all(format!("{head}\r\n").as_bytes())?;
-        stream.write_all(body)?;
+        self.say(method, path, headers, body)?;
         let what = || format!("{method} http://{}{path}", self.host);
         let line = line(&mut self.stream).with_context(what)?;
         let status = line.split(' ').nth(1).and_then(|text| text.parse().ok());
@@ -92,6 +106,24 @@ impl Connection {
             ensure!(answer.body.len() as u64 == length, "{}: {} of {length} bytes", what(), answer.body.len());
         }
         Ok(answer)
+    }
+
+    /// Sends a request and does not wait for its answer: dropping the connection then is how answers get lost.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub fn say(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<()> {
+        let mut request = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n", self.host);
+        for (name, value) in headers {
+            request.push_str(&format!("{name}: {value}\r\n"));
+        }
+        if !body.is_empty() {
+            request.push_str(&format!("Content-Length: {}\r\n", body.len()));
+        }
+        request.push_str("\r\n");
+        // In one piece, so that no answer waits for the acknowledgement of a first one.
+        self.stream.get_mut().write_all(&[request.as_bytes(), body].concat())?;
+        Ok(())
     }
 }
 

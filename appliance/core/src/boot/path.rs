@@ -53,12 +53,13 @@ pub const LOADERS: &[&str] = &[
     "snponly-x64.efi",
     "ipxe-x64.efi",
     "ipxe-ia32.efi",
-    "snponly-arm64.efi",
     "ipxe-arm64.efi",
     "localdisk-x64.efi",
     "localdisk-arm64.efi",
     "grubx64.efi",
     "grubaa64.efi",
+    "shimx64.efi",
+    "shimaa64.efi",
 ];
 
 /// Resolves a path as it came, percent-encoding already undone.

@@ -11,6 +11,7 @@ use rackberry_core::{
     agent::{Answer, Hello, LONG_POLL_S, News, Next, OLDEST_PROTOCOL, PROTOCOL, Received, Report, Run, Welcome},
     boot::{BootDecision, HostState, answers, decide},
     event::{Actor, BootKey, EventKind, Station},
+    host::MacAddr,
     id::{HostId, InstallId},
     image::Digest,
     install::{self, Fleet, Install, Limits, Phase},
@@ -90,6 +91,8 @@ struct Caller {
     host: HostId,
     install: Option<InstallId>,
     purpose: TokenPurpose,
+    /// The port this boot came over.
+    mac: MacAddr,
 }
 
 fn caller(tx: &mut Tx<'_>, token: &str, address: IpAddr) -> Result<Caller, Error> {
@@ -103,7 +106,7 @@ fn caller(tx: &mut Tx<'_>, token: &str, address: IpAddr) -> Result<Caller, Error
         Some(bound) if bound == address => {}
         _ => drop(tx.bind_token(key, address)?),
     }
-    Ok(Caller { key, host: found.host, install: found.install, purpose: found.purpose })
+    Ok(Caller { key, host: found.host, install: found.install, purpose: found.purpose, mac: found.mac })
 }
 
 async fn welcome(hello: Hello, ends: Ends, state: &State) -> Result<Welcome, Error> {
@@ -142,8 +145,9 @@ async fn welcome(hello: Hello, ends: Ends, state: &State) -> Result<Welcome, Err
             let kind =
                 EventKind::AgentHello { boot: BootKey(caller.key), address: CleanText::new(&ends.peer.to_string()) };
             match tx.active_install(host.id) {
-                Some(install) => tx.apply(install.id, Actor::Host, kind).map(|_| ())?,
-                None => tx.record(Some(host.id), None, Actor::Host, kind).map(|_| ())?,
+                // An install that has met no boot yet is met when the agent asks, which checks what it is bound to.
+                Some(install) if !unmet(&install) => tx.apply(install.id, Actor::Host, kind).map(|_| ())?,
+                _ => tx.record(Some(host.id), None, Actor::Host, kind).map(|_| ())?,
             }
             tx.wait_in_ram(host.id, BootKey(caller.key));
             Ok::<_, Error>(known.name)
@@ -187,7 +191,7 @@ async fn order(next: Next, ends: Ends, state: &State) -> Result<Answer, Error> {
             let answer = {
                 let (running, boot, box_url) = (next.running.clone(), boot.clone(), ends.box_url());
                 let rules = rules.clone();
-                state.inventory.transact(move |tx| rules.answer(tx, first.host, &boot, &running, &box_url)).await?
+                state.inventory.transact(move |tx| rules.answer(tx, first.host, first.mac, &boot, &running, &box_url)).await?
             };
             if let Some(answer) = answer {
                 return Ok(answer);
@@ -230,7 +234,8 @@ impl Rules {
         let installs: Vec<Arc<Install>> = snapshot.active_installs().cloned().collect();
         let fleet = Fleet { installs: installs.iter().map(Arc::as_ref).collect(), limits: self.limits };
         let install = entry.active_install().map(Arc::as_ref);
-        install::next_for_agent(&fleet, install, boot, running, now) != install::Next::Wait
+        install.is_some_and(unmet)
+            || install::next_for_agent(&fleet, install, boot, running, now) != install::Next::Wait
             || self.leave(entry, running, now).is_some()
     }
 
@@ -262,11 +267,23 @@ impl Rules {
         &self,
         tx: &mut Tx<'_>,
         host: HostId,
+        mac: MacAddr,
         boot: &BootKey,
         running: &[Run],
         box_url: &str,
     ) -> Result<Option<Answer>, Error> {
         let now = tx.now();
+        if let Some(install) = tx.active_install(host).filter(|install| unmet(install)) {
+            // Armed while the host waited here already: its hello came before the install.
+            if !install.state.arm.bound.macs.contains(&mac) {
+                let reason = "It came over a port that was not known when it was armed. Arm it again.";
+                tx.apply(install.id, Actor::Box, EventKind::InstallRefused { reason: reason.into() })?;
+                return Ok(None);
+            }
+            let address = tx.state().host(host).and_then(|entry| entry.address);
+            let address = CleanText::new(&address.map(|address| address.to_string()).unwrap_or_default());
+            tx.apply(install.id, Actor::Host, EventKind::AgentHello { boot: boot.clone(), address })?;
+        }
         let installs = tx.active_installs();
         let fleet = Fleet { installs: installs.iter().map(Arc::as_ref).collect(), limits: self.limits };
         let install = installs.iter().find(|install| install.host == host);
@@ -317,6 +334,11 @@ impl Rules {
             }
         }
     }
+}
+
+/// Whether no boot of the RAM OS has spoken for this install yet.
+fn unmet(install: &Install) -> bool {
+    install.state.boot.is_none()
 }
 
 /// How an idle host leaves the RAM OS.

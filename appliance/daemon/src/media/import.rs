@@ -9,12 +9,12 @@ use rackberry_core::{
 use sha2::{Digest as _, Sha256};
 use std::{
     fs::File,
-    io::{self, Write as _},
+    io::{self, BufReader, Write as _},
     path::PathBuf,
 };
 
-/// How much of the start is kept for recognising the content.
-const HEAD: usize = 512 * 1024;
+/// How much of the start is kept for recognising the packing.
+const HEAD: usize = 16;
 
 /// Why an import did not end; nothing of it is kept.
 #[derive(Debug, thiserror::Error)]
@@ -115,10 +115,11 @@ impl Import {
             File::open(&folder).and_then(|folder| folder.sync_all()).map_err(wrap("sync", &folder))?;
         }
         let compression = Compression::of(&self.head);
+        let written = File::open(&target).map_err(wrap("read", &target))?;
         Ok(Image {
             digest: found,
             name,
-            kind: probe::kind(&self.head, compression),
+            kind: probe::kind(BufReader::new(written), compression),
             size_bytes: self.written,
             compression,
             raw_bytes: (compression == Compression::None).then_some(self.written),

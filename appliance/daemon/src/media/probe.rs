@@ -8,9 +8,10 @@ const LOOK: u64 = 4096;
 
 /// Recognises a disk image by the MBR signature that GPT disks carry too (UEFI 5.2.3).
 ///
-/// `head` is the start of the file as it is, some hundred KiB of it so that every format gives its first blocks.
+/// `packed` is the file as it is, from its start; as much of it is read as its format needs to give its first bytes
+/// (a zstd decoder gives none before it has filled its window).
 #[must_use]
-pub fn kind(head: &[u8], compression: Compression) -> ImageKind {
+pub fn kind(packed: impl Read, compression: Compression) -> ImageKind {
     let mut unpacked = Vec::new();
     let mut take = |reader: &mut dyn Read| {
         // A cut-off stream ends in an error after giving what it had; that much is enough.
@@ -23,12 +24,12 @@ pub fn kind(head: &[u8], compression: Compression) -> ImageKind {
         }
     };
     match compression {
-        Compression::None => take(&mut &*head),
-        Compression::Gzip => take(&mut flate2::read::MultiGzDecoder::new(head)),
-        Compression::Bzip2 => take(&mut bzip2::read::BzDecoder::new(head)),
-        Compression::Xz => take(&mut lzma_rust2::XzReader::new(head, true)),
+        Compression::None => take(&mut { packed }),
+        Compression::Gzip => take(&mut flate2::read::MultiGzDecoder::new(packed)),
+        Compression::Bzip2 => take(&mut bzip2::read::BzDecoder::new(packed)),
+        Compression::Xz => take(&mut lzma_rust2::XzReader::new(packed, true)),
         Compression::Zstd => {
-            if let Ok(mut reader) = ruzstd::decoding::StreamingDecoder::new(head) {
+            if let Ok(mut reader) = ruzstd::decoding::StreamingDecoder::new(packed) {
                 take(&mut reader);
             }
         }
@@ -46,12 +47,12 @@ mod tests {
         let mut disk = vec![0; 3 << 20];
         disk[510] = 0x55;
         disk[511] = 0xaa;
-        assert_eq!(kind(&disk, Compression::None), ImageKind::Disk);
+        assert_eq!(kind(disk.as_slice(), Compression::None), ImageKind::Disk);
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         gzip.write_all(&disk).unwrap();
         let packed = gzip.finish().unwrap();
         assert_eq!(kind(packed.get(..packed.len() - 100).unwrap(), Compression::Gzip), ImageKind::Disk);
-        assert_eq!(kind(&[0; 1024], Compression::None), ImageKind::Unknown);
-        assert_eq!(kind(b"\x1f\x8bgarbage", Compression::Gzip), ImageKind::Unknown);
+        assert_eq!(kind([0; 1024].as_slice(), Compression::None), ImageKind::Unknown);
+        assert_eq!(kind(b"\x1f\x8bgarbage".as_slice(), Compression::Gzip), ImageKind::Unknown);
     }
 }

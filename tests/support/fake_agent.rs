@@ -1,0 +1,577 @@
+//! A machine without hardware: it asks for boot scripts and speaks the agent's protocol as fast as the box answers.
+//!
+//! Its disks are words, its writes take no time; what it would have erased, and what the box acknowledged, is kept in
+//! its [`Life`]. It loses answers, says things twice and loses power as its [`Faults`] tell. Make its calls on a thread
+//! that stands in the hosts' namespace.
+
+use crate::{
+    dice::Dice,
+    pxe::{Kind, Machine, web},
+};
+use anyhow::{Context, Result, bail, ensure};
+use rackberry_core::{
+    agent::{Answer, Hello, News, Next, PROTOCOL, Progress, Received, Report, Run, Welcome},
+    hardware::{Disk, DiskContent, Facts, Nic, Transport},
+    host::{Arch, Firmware, MacAddr, SmbiosUuid},
+    task::TaskOrder,
+};
+use serde::{Serialize, de::DeserializeOwned};
+use std::{
+    net::{Ipv4Addr, SocketAddrV4},
+    time::{Duration, Instant},
+};
+
+/// Between two tries; the real agent begins with half a second and goes up to five.
+const PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_millis(160);
+/// How long an answer to all but `next` may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Who a machine is, and what it is made of.
+#[derive(Clone, Debug)]
+pub struct FakeHost {
+    /// Of the port it boots over.
+    pub mac: MacAddr,
+    /// As iPXE says it; empty for firmware that says none.
+    pub uuid: String,
+    /// As iPXE says it.
+    pub serial: String,
+    /// The sender of all that it says.
+    pub address: Ipv4Addr,
+    /// What its agent finds.
+    pub facts: Facts,
+}
+
+/// An empty disk.
+#[must_use]
+pub fn disk(name: &str, serial: &str, size_bytes: u64) -> Disk {
+    Disk {
+        name: name.into(),
+        model: "Fake".into(),
+        serial: serial.into(),
+        wwn: "".into(),
+        size_bytes,
+        transport: Transport::Virtio,
+        rotational: false,
+        removable: false,
+        read_only: false,
+        content: DiskContent { blank: true, ..DiskContent::default() },
+    }
+}
+
+impl FakeHost {
+    /// The machine with this number, as [`Machine::new`] counts them, with 4 GB of memory and one empty disk.
+    #[must_use]
+    pub fn new(number: u32, address: Ipv4Addr) -> Self {
+        let machine = Machine::new(number, Kind::Plain);
+        let mac = MacAddr(machine.mac);
+        let nic = Nic {
+            name: "eth0".into(),
+            mac,
+            link: true,
+            speed_mbps: Some(1000),
+            driver: "fake".into(),
+            boot: true,
+        };
+        let facts = Facts {
+            memory_bytes: 4 << 30,
+            disks: vec![disk("vda", &format!("DISK{number}"), 20_000_000_000)],
+            nics: vec![nic],
+            arch: Some(Arch::X86_64),
+            firmware: Some(Firmware::Uefi),
+            ..Facts::default()
+        };
+        // Firmware keeps the first three fields little-endian (SMBIOS 7.2.1); option 97 carries them so, iPXE turns them.
+        let [a, b, c, d, e, f, g, h, rest @ ..] = machine.uuid.unwrap_or_default();
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let (node, clock) = (rest.get(2..).unwrap_or_default(), rest.get(..2).unwrap_or_default());
+        let fields = [hex(&[d, c, b, a]), hex(&[f, e]), hex(&[h, g]), hex(clock), hex(node)];
+        Self { mac, uuid: fields.join("-"), serial: format!("FAKE{number:06}"), address, facts }
+    }
+
+    /// Path and query by which its iPXE asks for the script.
+    #[must_use]
+    pub fn ask(&self) -> String {
+        let Self { mac, uuid, serial, .. } = self;
+        format!("/boot.ipxe?mac={}&uuid={uuid}&serial={serial}&arch=x86_64&platform=efi", mac.hyphens())
+    }
+
+    /// One request on a connection of its own.
+    ///
+    /// # Errors
+    /// When no whole answer comes.
+    pub fn request(&self, server: SocketAddrV4, method: &str, path: &str) -> Result<web::Reply> {
+        web::Connection::open_from(self.address, server, PATIENCE)?.request(method, path, &[])
+    }
+
+    /// Asks for its script, once.
+    ///
+    /// # Errors
+    /// When none comes.
+    pub fn script(&self, server: SocketAddrV4) -> Result<Script> {
+        let reply = self.request(server, "GET", &self.ask())?;
+        ensure!(reply.status == 200, "the script: {} {}", reply.status, reply.text());
+        Ok(Script::read(&reply.text()))
+    }
+
+    /// The script that starts the RAM OS; the agent of that boot.
+    ///
+    /// # Errors
+    /// When it gets another one.
+    pub fn boot<'a>(&'a self, server: SocketAddrV4, life: &'a mut Life) -> Result<FakeAgent<'a>> {
+        match self.script(server)? {
+            Script::RamOs { token, .. } => Ok(FakeAgent::new(self, server, token, life)),
+            other => bail!("{} was to boot the RAM OS, but got {other:?}", self.mac),
+        }
+    }
+
+    /// Boots from the network again and again, doing what it is told, until its own system has reported that it is up,
+    /// or until it starts from a disk that nobody has written since `life` began.
+    ///
+    /// # Errors
+    /// When that did not happen before `until`, or the box says something that it must not.
+    pub fn live(&self, server: SocketAddrV4, life: &mut Life, until: Instant) -> Result<()> {
+        let mut pause = PAUSE;
+        loop {
+            ensure!(Instant::now() < until, "{} is still booting: {life:?}", self.mac);
+            let script = match self.script(server) {
+                Ok(script) => script,
+                Err(_) => {
+                    std::thread::sleep(pause);
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    continue;
+                }
+            };
+            pause = PAUSE;
+            life.boots += 1;
+            match script {
+                Script::RamOs { token, .. } => {
+                    let mut agent = FakeAgent::new(self, server, token, life);
+                    let left = agent.work(until)?;
+                    if left == Leave::Off {
+                        return Ok(());
+                    }
+                }
+                Script::LocalDisk => {
+                    let Some(token) = life.first_boot.clone() else { return Ok(()) };
+                    let mut system = FakeAgent::new(self, server, token, life);
+                    let up = News::FirstBoot { hostname: "fake".into() };
+                    let verdict = system.insist(&up, until)?;
+                    ensure!(verdict == Verdict::Taken, "the first boot of {} was refused: {life:?}", self.mac);
+                    life.first_boot = None;
+                    return Ok(());
+                }
+                Script::NothingToBoot | Script::AskAgain => std::thread::sleep(PAUSE),
+                Script::Other(text) => bail!("{} was given this script:\n{text}", self.mac),
+            }
+        }
+    }
+}
+
+/// A boot script, by what it makes a machine do. Nothing but these four may ever be given to a host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Script {
+    /// Starts our RAM OS.
+    RamOs {
+        /// `rackberry.url`.
+        url: String,
+        /// `rackberry.token`.
+        token: String,
+    },
+    /// Leaves for the machine's own disk.
+    LocalDisk,
+    /// Says that there is nothing to start, and asks again.
+    NothingToBoot,
+    /// Asks again with its identity.
+    AskAgain,
+    /// Anything else.
+    Other(String),
+}
+
+impl Script {
+    /// Reads a script strictly: one line that none of ours has makes it another script.
+    #[must_use]
+    pub fn read(text: &str) -> Self {
+        let other = || Script::Other(text.to_owned());
+        if !text.starts_with("#!ipxe\n") {
+            return other();
+        }
+        let (mut kernel, mut leaves, mut asks, mut sleeps) = (None, false, false, false);
+        for line in text.lines().skip(1) {
+            let mut words = line.split_whitespace();
+            let command = words.next().unwrap_or_default();
+            let rest: Vec<&str> = words.filter(|word| *word != "||").collect();
+            let ours = |url: &str, path: &str| url.starts_with("http://") && url.contains(path);
+            let known = match (command, rest.as_slice()) {
+                ("kernel", [url, arguments @ .., "goto", "retry"]) if ours(url, "/ramos/") => {
+                    let value = |name: &str| arguments.iter().find_map(|word| word.strip_prefix(name));
+                    kernel = value("rackberry.url=").zip(value("rackberry.token="));
+                    url.ends_with("/vmlinuz") && kernel.is_some()
+                }
+                ("initrd", ["--name", "early.img", url, ..]) => ours(url, "/ramos/") && url.contains("/early.img"),
+                ("chain", [url]) if ours(url, "/loaders/localdisk-") => true,
+                ("chain", ["--replace", url, ..]) if ours(url, "/boot.ipxe?mac=${netX/mac:hexhyp}&uuid=${uuid}&") => {
+                    asks = true;
+                    true
+                }
+                ("exit", _) => {
+                    leaves = true;
+                    true
+                }
+                ("sleep", _) => {
+                    sleeps = true;
+                    true
+                }
+                ("boot", ["goto", "retry"]) => true,
+                ("echo" | "goto" | "imgfree" | "iseq" | "isset", _) => true,
+                (label, []) => label.starts_with(':'),
+                _ => false,
+            };
+            if !known {
+                return other();
+            }
+        }
+        match (kernel, leaves, asks, sleeps) {
+            (Some((url, token)), false, false, _) => Script::RamOs { url: url.to_owned(), token: token.to_owned() },
+            (None, true, false, false) => Script::LocalDisk,
+            (None, false, true, _) if text.contains("empty disk") => Script::NothingToBoot,
+            (None, false, true, _) => Script::AskAgain,
+            _ => other(),
+        }
+    }
+}
+
+/// What goes wrong between a machine and its box, in percent of its messages.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Faults {
+    /// The answer never arrives; the box may or may not have heard the message.
+    pub lose: f64,
+    /// The message arrives twice.
+    pub double: f64,
+    /// The power fails before the message leaves, and the machine boots again.
+    pub die: f64,
+}
+
+/// What a machine went through, over all its boots.
+#[derive(Clone, Debug)]
+pub struct Life {
+    /// Its luck.
+    pub faults: Faults,
+    /// Network boots.
+    pub boots: u32,
+    /// Each time a disk began to be overwritten.
+    pub erased: Vec<Run>,
+    /// What the box answered 200 to, and so must never forget.
+    pub acknowledged: Vec<News>,
+    /// What the written system has to report with.
+    pub first_boot: Option<String>,
+    /// Messages whose answers were lost on purpose.
+    pub lost: u32,
+    /// Messages sent twice on purpose.
+    pub doubled: u32,
+    dice: Dice,
+}
+
+impl Life {
+    /// A life with these faults; the same seed meets the same ones.
+    #[must_use]
+    pub fn new(faults: Faults, seed: u64) -> Self {
+        Self {
+            faults,
+            boots: 0,
+            erased: Vec::new(),
+            acknowledged: Vec::new(),
+            first_boot: None,
+            lost: 0,
+            doubled: 0,
+            dice: Dice::new(seed),
+        }
+    }
+}
+
+/// What came back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Said<T> {
+    /// 200 and its body.
+    Answer(T),
+    /// Another status.
+    Refused(u16),
+    /// No answer, for whatever reason.
+    Nothing,
+}
+
+/// What the box made of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Taken, and durable there.
+    Taken,
+    /// The run is over for the box.
+    NotWanted,
+    /// The power failed meanwhile.
+    Died,
+}
+
+/// How a boot of the RAM OS ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leave {
+    /// It restarts, by order or because the power failed.
+    Restart,
+    /// It was told to switch off.
+    Off,
+}
+
+/// The agent of one boot, or the first-boot script of an installed system.
+pub struct FakeAgent<'a> {
+    host: &'a FakeHost,
+    server: SocketAddrV4,
+    token: String,
+    life: &'a mut Life,
+    connection: Option<web::Connection>,
+    over: Vec<(Run, News)>,
+}
+
+impl<'a> FakeAgent<'a> {
+    /// Speaks for `host` with this token.
+    #[must_use]
+    pub fn new(host: &'a FakeHost, server: SocketAddrV4, token: String, life: &'a mut Life) -> Self {
+        Self { host, server, token, life, connection: None, over: Vec::new() }
+    }
+
+    /// What the machine went through.
+    #[must_use]
+    pub fn life(&mut self) -> &mut Life {
+        self.life
+    }
+
+    /// Greets the box, once.
+    pub fn hello(&mut self) -> Said<Welcome> {
+        let hello = Hello {
+            protocol: PROTOCOL,
+            token: self.token.clone(),
+            mac: self.host.mac,
+            uuid: SmbiosUuid::parse(&self.host.uuid),
+            serial: self.host.serial.as_str().into(),
+            facts: self.host.facts.clone(),
+            version: "fake".into(),
+        };
+        self.post("hello", &hello, PATIENCE)
+    }
+
+    /// Asks what to do, once; the box holds its answer while there is nothing.
+    pub fn next(&mut self, running: &[Run], patience: Duration) -> Said<Answer> {
+        let next = Next { token: self.token.clone(), running: running.to_vec() };
+        self.post("next", &next, patience)
+    }
+
+    /// Reports, once.
+    pub fn report(&mut self, news: &News) -> Said<Received> {
+        let report = Report { token: self.token.clone(), news: news.clone() };
+        let said = self.post("report", &report, PATIENCE);
+        if said == Said::Answer(Received { stop: false }) {
+            self.life.acknowledged.push(news.clone());
+        }
+        said
+    }
+
+    /// Reports until the box has answered, as the real agent does.
+    ///
+    /// # Errors
+    /// When it has not by `until`.
+    pub fn insist(&mut self, news: &News, until: Instant) -> Result<Verdict> {
+        let mut pause = PAUSE;
+        loop {
+            if self.power_fails() {
+                return Ok(Verdict::Died);
+            }
+            match self.report(news) {
+                Said::Answer(Received { stop: false }) => return Ok(Verdict::Taken),
+                Said::Answer(Received { stop: true }) | Said::Refused(409) => return Ok(Verdict::NotWanted),
+                Said::Refused(404) => {
+                    let _ = self.hello();
+                }
+                Said::Refused(_) | Said::Nothing => {}
+            }
+            ensure!(Instant::now() < until, "{}: no answer to {news:?}", self.host.mac);
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// The whole life of an agent: greet, then do what the box says, until this boot ends.
+    ///
+    /// # Errors
+    /// When it does not end by `until`.
+    pub fn work(&mut self, until: Instant) -> Result<Leave> {
+        let (mut pause, mut greeted) = (PAUSE, false);
+        loop {
+            ensure!(Instant::now() < until, "{} still waits: {:?}", self.host.mac, self.life);
+            if self.power_fails() {
+                return Ok(Leave::Restart);
+            }
+            let left = until.saturating_duration_since(Instant::now()).max(PAUSE);
+            let failed = if greeted {
+                match self.next(&[], left.min(Duration::from_secs(30))) {
+                    Said::Answer(Answer::Run { run, order }) => {
+                        if let Some(leave) = self.perform(&run, &order, until)? {
+                            return Ok(leave);
+                        }
+                        None
+                    }
+                    Said::Answer(Answer::ToDisk { .. } | Answer::Restart { .. }) => return Ok(Leave::Restart),
+                    Said::Answer(Answer::PowerOff { .. }) => return Ok(Leave::Off),
+                    Said::Answer(Answer::Wait { .. } | Answer::Stop { .. }) => None,
+                    Said::Refused(status) => Some(status),
+                    Said::Nothing => Some(0),
+                }
+            } else {
+                match self.hello() {
+                    Said::Answer(welcome) if welcome.restart => return Ok(Leave::Restart),
+                    Said::Answer(_) => None,
+                    Said::Refused(status) => Some(status),
+                    Said::Nothing => Some(0),
+                }
+            };
+            match failed {
+                None => (pause, greeted) = (PAUSE, true),
+                // The box does not know this boot: only another one helps.
+                Some(403 | 404) => return Ok(Leave::Restart),
+                Some(_) => {
+                    std::thread::sleep(pause);
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+            }
+        }
+    }
+
+    /// Carries an order out, once however often it comes; how this boot ends, if it does by that.
+    fn perform(&mut self, run: &Run, order: &TaskOrder, until: Instant) -> Result<Option<Leave>> {
+        let known = self.over.iter().find(|(done, _)| done == run).map(|(_, news)| news.clone());
+        let news = match known {
+            Some(news) => news,
+            None => {
+                if !matches!(order, TaskOrder::Restart {}) {
+                    match self.insist(&News::Started { run: run.clone() }, until)? {
+                        Verdict::Taken => {}
+                        Verdict::NotWanted => return Ok(None),
+                        Verdict::Died => return Ok(Some(Leave::Restart)),
+                    }
+                }
+                match order {
+                    TaskOrder::WriteImage { url, size_bytes, .. } => {
+                        self.life.erased.push(run.clone());
+                        self.life.first_boot = None;
+                        self.write(run, url, *size_bytes, until)?;
+                    }
+                    TaskOrder::Configure { files, .. } => {
+                        let token = files.iter().find_map(|file| {
+                            let (_, rest) = file.content.split_once("\"token\":\"")?;
+                            rest.split('"').next().map(str::to_owned)
+                        });
+                        self.life.first_boot = Some(token.context("no file of the order holds a first-boot token")?);
+                    }
+                    TaskOrder::Restart {} => {}
+                }
+                News::Done { run: run.clone() }
+            }
+        };
+        let verdict = self.insist(&news, until)?;
+        self.over.push((run.clone(), news));
+        Ok(match (verdict, order) {
+            (Verdict::Died, _) | (Verdict::Taken, TaskOrder::Restart {}) => Some(Leave::Restart),
+            (Verdict::Taken | Verdict::NotWanted, _) => None,
+        })
+    }
+
+    /// Reads the image as long as it takes, and tells its progress.
+    fn write(&mut self, run: &Run, url: &str, size: u64, until: Instant) -> Result<()> {
+        let path = url.strip_prefix("http://").and_then(|url| url.split_once('/')).map(|(_, path)| format!("/{path}"));
+        let path = path.with_context(|| format!("the image's address {url:?}"))?;
+        loop {
+            ensure!(Instant::now() < until, "{}: {url} did not come", self.host.mac);
+            match self.host.request(self.server, "GET", &path) {
+                Ok(image) => {
+                    ensure!(image.status == 200 && image.body.len() as u64 == size, "{url}: {}", image.status);
+                    let progress = |done_bytes| Progress { done_bytes, total_bytes: size, ..Progress::default() };
+                    for done in [size / 2, size] {
+                        let _ = self.report(&News::Progress { run: run.clone(), progress: progress(done) });
+                        self.life.acknowledged.pop_if(|news| matches!(news, News::Progress { .. }));
+                    }
+                    return Ok(());
+                }
+                Err(_) => std::thread::sleep(PAUSE),
+            }
+        }
+    }
+
+    fn power_fails(&mut self) -> bool {
+        self.life.dice.hits(self.life.faults.die)
+    }
+
+    fn post<M: Serialize, A: DeserializeOwned>(&mut self, message: &str, body: &M, patience: Duration) -> Said<A> {
+        match self.exchange(message, body, patience) {
+            Ok(Some(reply)) if reply.status == 200 => {
+                serde_json::from_slice(&reply.body).map_or(Said::Nothing, Said::Answer)
+            }
+            Ok(Some(reply)) => Said::Refused(reply.status),
+            Ok(None) | Err(_) => {
+                self.connection = None;
+                Said::Nothing
+            }
+        }
+    }
+
+    fn exchange<M: Serialize>(&mut self, message: &str, body: &M, patience: Duration) -> Result<Option<web::Reply>> {
+        let body = serde_json::to_vec(body)?;
+        let path = format!("/agent/v1/{message}");
+        let headers = [("Content-Type", "application/json")];
+        let open = || web::Connection::open_from(self.host.address, self.server, PATIENCE);
+        let Life { dice, faults, .. } = &mut *self.life;
+        let (double, lose) = (dice.hits(faults.double), dice.hits(faults.lose));
+        let mut twin = None;
+        if double {
+            self.life.doubled += 1;
+            let mut connection = open()?;
+            connection.set_patience(patience.min(Duration::from_millis(100)))?;
+            connection.say("POST", &path, &headers, &body)?;
+            twin = Some(connection);
+        }
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => open()?,
+        };
+        connection.set_patience(patience)?;
+        if lose {
+            self.life.lost += 1;
+            // Either the cable fails at once, or the answer was on its way.
+            if self.life.dice.hits(50.0) {
+                connection.say("POST", &path, &headers, &body)?;
+            } else {
+                connection.set_patience(patience.min(Duration::from_millis(100)))?;
+                let _ = connection.send("POST", &path, &headers, &body);
+            }
+            return Ok(None);
+        }
+        let reply = connection.send("POST", &path, &headers, &body)?;
+        self.connection = Some(connection);
+        drop(twin);
+        Ok(Some(reply))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_script_with_one_foreign_line_is_another_script() {
+        let ram = "#!ipxe\necho x\n:start\nkernel http://b/ramos/x86_64/vmlinuz initrd=early.img rackberry.url=http://b \
+            rackberry.token=00 quiet || goto retry\ninitrd --name early.img http://b/ramos/x86_64/early.img || goto retry\n\
+            boot || goto retry\n:retry\nimgfree\nsleep 5\ngoto start\n";
+        assert_eq!(Script::read(ram), Script::RamOs { url: "http://b".into(), token: "00".into() });
+        for line in ["sanboot http://b/x", "kernel http://b/images/00 || goto retry", "chain http://b/x.efi ||", "boot"] {
+            let text = format!("{ram}{line}\n");
+            assert_eq!(Script::read(&text), Script::Other(text.clone()), "{line}");
+        }
+        assert!(matches!(Script::read("<html>"), Script::Other(_)));
+    }
+}
