@@ -78,6 +78,7 @@ fn facts() -> Result<(), Box<dyn Error>> {
 fn run() -> Result<(), Box<dyn Error>> {
     let machine = Machine::default();
     let line = CommandLine::parse(&machine.text("/proc/cmdline").unwrap_or_default())?;
+    facts::nics::raise(&machine);
     let facts = facts::gather(&machine, line.boot_mac);
     // Some loaders pass no BOOTIF; then the first port with a link is the likeliest.
     let port = facts.nics.iter().find(|nic| nic.boot).or_else(|| facts.nics.iter().find(|nic| nic.link));

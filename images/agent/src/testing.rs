@@ -225,3 +225,24 @@ impl Drop for Loop {
         let _ = std::process::Command::new("losetup").args(["-d", &self.device]).status();
     }
 }
+
+/// A machine of these files and of links to folders of it, below a temporary folder.
+pub fn machine_files(
+    files: &[(String, Vec<u8>)],
+    links: &[(String, String)],
+) -> (tempfile::TempDir, crate::machine::Machine) {
+    let folder = tempfile::tempdir().unwrap();
+    let place = |path: &str| {
+        let place = folder.path().join(path);
+        std::fs::create_dir_all(place.parent().unwrap()).unwrap();
+        place
+    };
+    for (path, content) in files {
+        std::fs::write(place(path), content).unwrap();
+    }
+    for (link, to) in links {
+        std::os::unix::fs::symlink(folder.path().join(to), place(link)).unwrap();
+    }
+    let machine = crate::machine::Machine::at(folder.path());
+    (folder, machine)
+}

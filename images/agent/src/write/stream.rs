@@ -5,12 +5,14 @@ use super::{
     sink::{Block, Sink, SinkError},
 };
 use crate::{
+    console,
     download::{Download, DownloadError, Patience},
     tasks::Job,
     unpack,
 };
 use rackberry_core::{
     agent::{News, Progress},
+    hardware::size,
     image::Digest,
 };
 use std::{
@@ -156,6 +158,7 @@ fn write(
 /// Tells the box how far it is until the writer is done; passes its wish to stop on.
 fn report(job: &Job, source: &Source, counters: &Counters, over: &Receiver<()>, stop_download: &AtomicBool) {
     let mut past: VecDeque<(Instant, u64)> = VecDeque::new();
+    let mut tenths = 0;
     while over.recv_timeout(BETWEEN_REPORTS) == Err(RecvTimeoutError::Timeout) {
         let (now, done_bytes) = (Instant::now(), counters.served.load(Ordering::Relaxed));
         past.push_back((now, done_bytes));
@@ -172,6 +175,10 @@ fn report(job: &Job, source: &Source, counters: &Counters, over: &Receiver<()>, 
             bytes_per_s: rate as u64,
             written_bytes: counters.written.load(Ordering::Relaxed),
         };
+        if progress.percent() / 10 > tenths {
+            tenths = progress.percent() / 10;
+            console::say(&format!("{}0% of the image is here, {}/s.", tenths, size(progress.bytes_per_s)));
+        }
         if job.link.mention(&News::Progress { run: job.run.clone(), progress }) {
             job.stop.store(true, Ordering::Relaxed);
         }
