@@ -1,6 +1,6 @@
 //! Firmware, its tables, and the management controller.
 
-use super::{device_tree, processor};
+use super::{device_tree, ipmi, processor};
 use crate::machine::{self, Machine};
 use rackberry_core::{
     hardware::{Bmc, Smbios},
@@ -66,5 +66,6 @@ pub fn bmc(machine: &Machine) -> Option<Bmc> {
         None if driven => "ipmi",
         None => return None,
     };
-    Some(Bmc { interface: interface.into(), address: None, mac: None })
+    let (address, mac) = ipmi::lan(machine);
+    Some(Bmc { interface: interface.into(), address: address.map(|address| CleanText::new(&address.to_string())), mac })
 }

@@ -2,6 +2,7 @@
 
 pub mod disks;
 mod firmware;
+mod ipmi;
 pub mod nics;
 mod processor;
 
