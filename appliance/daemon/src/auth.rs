@@ -21,7 +21,7 @@ use tokio::sync::{Mutex, watch};
 /// Length of a token in hex digits: 128 bits.
 pub const TOKEN_HEX: usize = 32;
 /// How long a session lasts without a new login.
-const SESSION: Duration = Duration::from_secs(7 * 86_400);
+pub(crate) const SESSION: Duration = Duration::from_secs(7 * 86_400);
 /// Attempts within [`WINDOW`] from one address, and ten times as many in all.
 const TRIES: u32 = 5;
 const WINDOW: Duration = Duration::from_secs(60);

@@ -83,7 +83,8 @@ impl Error {
         response
     }
 
-    fn log(&self, status: StatusCode) {
+    /// Logs the chain once, where the error becomes an answer.
+    pub(super) fn log(&self, status: StatusCode) {
         if status.is_server_error() {
             tracing::error!(error = chain(self), "request failed");
         } else {

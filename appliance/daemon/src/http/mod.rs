@@ -103,7 +103,7 @@ pub async fn serve_boot(listener: TcpListener, state: State, stop: watch::Receiv
 
 /// Serves people and programs on `listener` until `stop` turns true.
 pub async fn serve_page(listener: TcpListener, state: State, stop: watch::Receiver<bool>) {
-    let routes = api::routes(&state).or(ui::routes(&state)).unify();
+    let routes = api::routes(&state).or(ui::routes(&state, &stop)).unify();
     accept_tcp(listener, routes, stop).await;
 }
 

@@ -37,10 +37,9 @@ pub(super) async fn login(ask: &Ask, form: &Form) -> Response {
 fn refusal(error: AuthError) -> Result<(StatusCode, String), Error> {
     let sentence = error.to_string();
     match error {
-        AuthError::WrongPassword { .. }
-        | AuthError::WrongCode { .. }
-        | AuthError::NotFirst
-        | AuthError::Field(..) => Ok((StatusCode::UNPROCESSABLE_ENTITY, sentence)),
+        AuthError::WrongPassword { .. } | AuthError::WrongCode { .. } | AuthError::NotFirst | AuthError::Field(..) => {
+            Ok((StatusCode::UNPROCESSABLE_ENTITY, sentence))
+        }
         AuthError::TooMany => Ok((StatusCode::TOO_MANY_REQUESTS, sentence)),
         AuthError::Hash | AuthError::Store(_) => Err(error.into()),
     }

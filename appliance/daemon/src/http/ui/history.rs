@@ -87,9 +87,7 @@ fn words(kind: &EventKind) -> (Tone, String, String) {
         EventKind::TaskTimedOut { task: name } => (Tone::Bad, format!("{}: took too long.", task(name)), none()),
         EventKind::Resumed => (Tone::Busy, "Resumed.".into(), none()),
         EventKind::Cancelled { reason } => (Tone::Warning, "Install stopped.".into(), reason.to_string()),
-        EventKind::FirstBoot { address } => {
-            (Tone::Good, "The installed system is up.".into(), address.to_string())
-        }
+        EventKind::FirstBoot { address } => (Tone::Good, "The installed system is up.".into(), address.to_string()),
         EventKind::UuidMismatch { mac, seen } => (
             Tone::Bad,
             "Another machine asked under this host's address, so the permission to erase was taken back.".into(),

@@ -5,11 +5,7 @@ use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use rackberry_web::views::{ErrorPage, Link, Shell};
-use std::{
-    collections::BTreeMap,
-    io::Write as _,
-    sync::LazyLock,
-};
+use std::{collections::BTreeMap, io::Write as _, sync::LazyLock};
 use warp::reply::Response;
 
 /// Nothing but our own files is loaded, framed or posted to.
@@ -39,7 +35,8 @@ pub(super) fn harden(mut response: Response) -> Response {
 
 pub(super) fn html(asked: &HeaderMap, status: StatusCode, html: String) -> Response {
     let body = Bytes::from(html);
-    let body = if takes_gzip(asked) && body.len() >= WORTH_PACKING { pack(&body, Compression::fast()) } else { Err(body) };
+    let body =
+        if takes_gzip(asked) && body.len() >= WORTH_PACKING { pack(&body, Compression::fast()) } else { Err(body) };
     respond(status, "text/html; charset=utf-8", body)
 }
 
@@ -112,12 +109,7 @@ pub(super) fn local(path: &str) -> &str {
 }
 
 /// A page that says what went wrong, and where to go on.
-pub(super) fn failed(
-    asked: &HeaderMap,
-    error: &Error,
-    shell: Option<Shell>,
-    link: Option<(&str, String)>,
-) -> Response {
+pub(super) fn failed(asked: &HeaderMap, error: &Error, shell: Option<Shell>, link: Option<(&str, String)>) -> Response {
     let status = error.status();
     error.log(status);
     let todo = match status {

@@ -95,7 +95,8 @@ pub(super) fn named_right(headers: &HeaderMap, state: &State) -> bool {
     }
     let own = own_name().to_ascii_lowercase();
     let short = own.split('.').next().unwrap_or_default();
-    let with_domain = state.config.dhcp_domain.as_ref().map(|domain| format!("{short}.{}", domain.to_ascii_lowercase()));
+    let with_domain =
+        state.config.dhcp_domain.as_ref().map(|domain| format!("{short}.{}", domain.to_ascii_lowercase()));
     !short.is_empty() && (name == own || name == short || with_domain.as_deref() == Some(name))
 }
 
@@ -155,7 +156,10 @@ mod tests {
     use http::HeaderValue;
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (http::HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| (http::HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .collect()
     }
 
     #[test]

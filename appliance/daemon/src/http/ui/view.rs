@@ -16,7 +16,9 @@ use rackberry_core::{
     task::TaskKind,
     time::Timestamp,
 };
-use rackberry_web::views::{self, Contents, DiskView, HostRow, HostsPage, Link, PartView, Progress, StateCounts, StateKind, StateView};
+use rackberry_web::views::{
+    self, Contents, DiskView, HostRow, HostsPage, Link, PartView, Progress, StateCounts, StateKind, StateView,
+};
 use std::{sync::Arc, time::Duration};
 
 /// A host glows in the list for this long after it came up.
