@@ -246,6 +246,9 @@ fn changing(host: HostId) -> Vec<String> {
     paths
 }
 
+/// What is forged, the headers, the form, and the status it gets.
+type Forged<'a> = (&'a str, Vec<(&'a str, &'a str)>, &'a str, u16);
+
 #[tokio::test]
 async fn a_forged_form_changes_nothing() {
     let site = Site::new().await;
@@ -258,7 +261,7 @@ async fn a_forged_form_changes_nothing() {
     let cookie = ("cookie", site.cookie.as_str());
     let unknown = format!("rackberry={CSRF}");
     for path in changing(host.id) {
-        let forged: [(&str, Vec<(&str, &str)>, &str, u16); 8] = [
+        let forged: [Forged<'_>; 8] = [
             ("no token", vec![("host", &own), cookie, ("origin", &origin)], body, 403),
             ("a wrong token", vec![("host", &own), cookie, ("origin", &origin)], &wrong, 403),
             ("another site", vec![("host", &own), cookie, ("origin", "http://evil.example")], &good, 403),
