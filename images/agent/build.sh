@@ -10,7 +10,7 @@ usage() {
     exit 2
 }
 
-arch= out=
+arch='' out=''
 while [ $# -gt 0 ]; do
     [ $# -ge 2 ] || usage
     case $1 in
@@ -36,14 +36,19 @@ export CARGO_TARGET_DIR
 
 musl=$arch-unknown-linux-musl
 gnu=$arch-unknown-linux-gnu
-if [ -d "$(rustc --print sysroot)/lib/rustlib/$musl/lib" ]; then
+host=$(rustc -vV | sed -n 's/^host: //p')
+rustlib=$(rustc --print sysroot)/lib/rustlib
+# Rust as distributions package it may leave its linker out; LLVM's own is the same program.
+linker=rust-lld
+[ -x "$rustlib/$host/bin/rust-lld" ] || ! command -v ld.lld >/dev/null || linker=ld.lld
+if [ -d "$rustlib/$musl/lib" ]; then
     target=$musl
-    echo "rackberry-agent: for $musl, linked by rust-lld" >&2
+    echo "rackberry-agent: for $musl, linked by $linker" >&2
     upper=$(echo "$musl" | tr 'a-z-' 'A-Z_')
-    export "CARGO_TARGET_${upper}_LINKER=rust-lld"
-    # rust-lld is called directly, so that the C library and its start files have to come from Rust as well.
+    export "CARGO_TARGET_${upper}_LINKER=$linker"
+    # The linker is called directly, so that the C library and its start files have to come from Rust as well.
     export "CARGO_TARGET_${upper}_RUSTFLAGS=-C linker-flavor=ld.lld -C link-self-contained=yes -C target-feature=+crt-static"
-elif [ "$(rustc -vV | sed -n 's/^host: //p')" = "$gnu" ]; then
+elif [ "$host" = "$gnu" ]; then
     target=$gnu
     echo "rackberry-agent: for $gnu with a static glibc, as rustc has no target $musl here" >&2
     RUSTFLAGS="-C target-feature=+crt-static -C relocation-model=static"
