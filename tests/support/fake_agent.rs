@@ -65,14 +65,8 @@ impl FakeHost {
     pub fn new(number: u32, address: Ipv4Addr) -> Self {
         let machine = Machine::new(number, Kind::Plain);
         let mac = MacAddr(machine.mac);
-        let nic = Nic {
-            name: "eth0".into(),
-            mac,
-            link: true,
-            speed_mbps: Some(1000),
-            driver: "fake".into(),
-            boot: true,
-        };
+        let nic =
+            Nic { name: "eth0".into(), mac, link: true, speed_mbps: Some(1000), driver: "fake".into(), boot: true };
         let facts = Facts {
             memory_bytes: 4 << 30,
             disks: vec![disk("vda", &format!("DISK{number}"), 20_000_000_000)],
@@ -568,7 +562,8 @@ mod tests {
             rackberry.token=00 quiet || goto retry\ninitrd --name early.img http://b/ramos/x86_64/early.img || goto retry\n\
             boot || goto retry\n:retry\nimgfree\nsleep 5\ngoto start\n";
         assert_eq!(Script::read(ram), Script::RamOs { url: "http://b".into(), token: "00".into() });
-        for line in ["sanboot http://b/x", "kernel http://b/images/00 || goto retry", "chain http://b/x.efi ||", "boot"] {
+        for line in ["sanboot http://b/x", "kernel http://b/images/00 || goto retry", "chain http://b/x.efi ||", "boot"]
+        {
             let text = format!("{ram}{line}\n");
             assert_eq!(Script::read(&text), Script::Other(text.clone()), "{line}");
         }

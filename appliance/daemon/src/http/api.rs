@@ -32,6 +32,10 @@ use warp::{Filter, filters::BoxedFilter, reply::Response};
 
 /// No JSON request is longer.
 const LARGEST: u64 = 1 << 20;
+/// Of a refused upload so many bytes are taken in and thrown away, so that its sender gets to read why.
+const DRAIN: usize = 256 << 20;
+/// And no longer than this.
+const DRAIN_FOR: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// A host as the API and the command line show it.
 #[derive(Debug, Clone, Serialize)]
@@ -163,6 +167,17 @@ fn body<T: for<'de> Deserialize<'de> + Send>()
     })
 }
 
+/// One part of a path as it is meant: a name or address whose `:` may have come as `%3A`.
+struct Part(String);
+
+impl std::str::FromStr for Part {
+    type Err = ();
+
+    fn from_str(raw: &str) -> Result<Self, ()> {
+        super::files::percent_decode(raw).map(Part).ok_or(())
+    }
+}
+
 pub(super) fn routes(state: &State) -> BoxedFilter<(Response,)> {
     hosts(state).or(host(state)).unify().or(images(state)).unify().or(others(state)).unify().boxed()
 }
@@ -219,35 +234,32 @@ struct ChangeBody {
 }
 
 fn host(state: &State) -> BoxedFilter<(Response,)> {
-    let show =
-        warp::path!("api" / "v1" / "hosts" / String).and(warp::get()).and(call(state)).then(|name: String, call| {
-            answer(call, |state, _| async move {
-                let host = actions::find_host(&state, &name)?;
-                let snapshot = state.inventory.snapshot();
-                let entry =
-                    snapshot.host(host.id).ok_or_else(|| Error::NotFound(format!("There is no host {name}.")))?;
-                Ok(host_json(&state, entry))
-            })
-        });
-    let change = warp::path!("api" / "v1" / "hosts" / String)
-        .and(warp::patch())
-        .and(body::<ChangeBody>())
-        .and(call(state))
-        .then(|name: String, body: Result<ChangeBody, Error>, call| {
-            answer(call, |state, actor| async move { change_host(&state, &name, body?, actor).await })
-        });
+    let show = warp::path!("api" / "v1" / "hosts" / Part).and(warp::get()).and(call(state)).then(|Part(name), call| {
+        answer(call, |state, _| async move {
+            let host = actions::find_host(&state, &name)?;
+            let snapshot = state.inventory.snapshot();
+            let entry = snapshot.host(host.id).ok_or_else(|| Error::NotFound(format!("There is no host {name}.")))?;
+            Ok(host_json(&state, entry))
+        })
+    });
+    let change =
+        warp::path!("api" / "v1" / "hosts" / Part).and(warp::patch()).and(body::<ChangeBody>()).and(call(state)).then(
+            |Part(name), body: Result<ChangeBody, Error>, call| {
+                answer(call, |state, actor| async move { change_host(&state, &name, body?, actor).await })
+            },
+        );
     let forget =
-        warp::path!("api" / "v1" / "hosts" / String).and(warp::delete()).and(call(state)).then(|name: String, call| {
+        warp::path!("api" / "v1" / "hosts" / Part).and(warp::delete()).and(call(state)).then(|Part(name), call| {
             answer(call, |state, actor| async move {
                 let host = actions::find_host(&state, &name)?;
                 actions::forget(&state, host.id, actor).await.map(|()| json!({ "removed": host.id }))
             })
         });
-    let install = warp::path!("api" / "v1" / "hosts" / String / "install")
+    let install = warp::path!("api" / "v1" / "hosts" / Part / "install")
         .and(warp::post())
         .and(body::<InstallBody>())
         .and(call(state))
-        .then(|name: String, body: Result<InstallBody, Error>, call| {
+        .then(|Part(name), body: Result<InstallBody, Error>, call| {
             answer(call, |state, actor| async move {
                 let body = body?;
                 let host = actions::find_host(&state, &name)?;
@@ -260,8 +272,8 @@ fn host(state: &State) -> BoxedFilter<(Response,)> {
                 actions::install(&state, host.id, request, actor).await.map(|install| (*install).clone())
             })
         });
-    let steer = warp::path!("api" / "v1" / "hosts" / String / String).and(warp::post()).and(call(state)).then(
-        |name: String, verb: String, call| {
+    let steer = warp::path!("api" / "v1" / "hosts" / Part / String).and(warp::post()).and(call(state)).then(
+        |Part(name), verb: String, call| {
             answer(call, |state, actor| async move {
                 let steer = match verb.as_str() {
                     "disarm" => Steer::Disarm,
@@ -338,11 +350,10 @@ fn images(state: &State) -> BoxedFilter<(Response,)> {
         .and(call(state))
         .and(warp::body::stream())
         .then(|query, call, body| answer(call, |state, actor| import(state, actor, query, body)));
-    let remove = warp::path!("api" / "v1" / "images" / String).and(warp::delete()).and(call(state)).then(
-        |name: String, call| {
+    let remove =
+        warp::path!("api" / "v1" / "images" / Part).and(warp::delete()).and(call(state)).then(|Part(name), call| {
             answer(call, |state, actor| async move { remove_image(&state, &name, actor).await.map(|i| (*i).clone()) })
-        },
-    );
+        });
     list.or(import).unify().or(remove).unify().boxed()
 }
 
@@ -352,6 +363,30 @@ async fn import<B: Buf>(
     actor: Actor,
     query: ImportQuery,
     body: impl Stream<Item = Result<B, warp::Error>>,
+) -> Result<Image, Error> {
+    let mut body = std::pin::pin!(body);
+    let taken = take_in(state, actor, query, body.as_mut()).await;
+    if taken.is_err() {
+        // Whoever still sends reads no answer.
+        let _ = tokio::time::timeout(DRAIN_FOR, async {
+            let mut left = DRAIN;
+            while let Some(Ok(piece)) = body.next().await {
+                left = left.saturating_sub(piece.remaining());
+                if left == 0 {
+                    return;
+                }
+            }
+        })
+        .await;
+    }
+    taken
+}
+
+async fn take_in<B: Buf>(
+    state: State,
+    actor: Actor,
+    query: ImportQuery,
+    mut body: std::pin::Pin<&mut impl Stream<Item = Result<B, warp::Error>>>,
 ) -> Result<Image, Error> {
     let name = CleanText::new(&query.name);
     if name.is_empty() {
@@ -376,7 +411,6 @@ async fn import<B: Buf>(
         move || Import::start(&media, &unique)
     })
     .await?;
-    let mut body = std::pin::pin!(body);
     while let Some(piece) = body.next().await {
         let mut piece = piece.map_err(|error| Error::Invalid(format!("The upload broke off: {error}.")))?;
         let bytes = piece.copy_to_bytes(piece.remaining());
@@ -453,12 +487,9 @@ fn others(state: &State) -> BoxedFilter<(Response,)> {
     let profiles = warp::path!("api" / "v1" / "profiles").and(warp::get()).and(call(state)).then(|call| {
         answer(call, |state, _| async move { Ok(state.catalog.iter().map(|p| (**p).clone()).collect::<Vec<_>>()) })
     });
-    let render = warp::path!("api" / "v1" / "hosts" / String / "render" / String)
-        .and(warp::get())
-        .and(call(state))
-        .then(|host: String, profile: String, call| {
-            answer(call, |state, _| async move { render(&state, &host, &profile) })
-        });
+    let render = warp::path!("api" / "v1" / "hosts" / Part / "render" / Part).and(warp::get()).and(call(state)).then(
+        |Part(host), Part(profile), call| answer(call, |state, _| async move { render(&state, &host, &profile) }),
+    );
     let events = warp::path!("api" / "v1" / "events")
         .and(warp::get())
         .and(warp::query::<EventsQuery>())

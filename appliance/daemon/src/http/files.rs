@@ -86,7 +86,7 @@ fn note(method: &Method, file: &FileRef, ends: Ends, inventory: &Inventory) {
 }
 
 /// `%41` to `A`; `None` for a broken escape or bytes that are no UTF-8.
-fn percent_decode(raw: &str) -> Option<String> {
+pub(super) fn percent_decode(raw: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(raw.len());
     let mut rest = raw.bytes();
     while let Some(byte) = rest.next() {
