@@ -102,6 +102,7 @@ try {
   const bar = page.locator('#live progress.thick');
   await bar.waitFor();
   await rising(page, bar, 5, 'the bar of r1-n02');
+  await page.waitForFunction(() => document.querySelector('#live progress.thick')?.value >= 30);
   await page.locator('#live svg.spark').waitFor();
   check(await marked(page), 'the page was never loaded anew');
   await shot(page, 'host');

@@ -171,7 +171,7 @@ impl Facts {
         let threads = self.cpu.threads.max(1);
         format!(
             "{threads} CPU, {} memory, {disks} {}",
-            size(self.memory_bytes),
+            memory(self.memory_bytes),
             if disks == 1 { "disk" } else { "disks" }
         )
     }
@@ -180,9 +180,18 @@ impl Facts {
 /// Bytes as people read them: `64 GB`, decimal units, as on the label of a disk.
 #[must_use]
 pub fn size(bytes: u64) -> String {
-    const UNITS: [(u64, &str); 4] =
-        [(1_000_000_000_000, "TB"), (1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB")];
-    for (unit, name) in UNITS {
+    scaled(bytes, 1000)
+}
+
+/// An amount of memory under the names people use for binary steps: 17179869184 is `16 GB`.
+#[must_use]
+pub fn memory(bytes: u64) -> String {
+    scaled(bytes, 1024)
+}
+
+fn scaled(bytes: u64, step: u64) -> String {
+    for (power, name) in [(4, "TB"), (3, "GB"), (2, "MB"), (1, "kB")] {
+        let unit = step.pow(power);
         if bytes >= unit {
             let tenths = bytes.saturating_mul(10) / unit;
             return if tenths >= 100 || tenths.is_multiple_of(10) {
@@ -204,5 +213,9 @@ mod tests {
         assert_eq!(size(64_000_000_000), "64 GB");
         assert_eq!(size(1_920_383_410_176), "1.9 TB");
         assert_eq!(size(512), "512 B");
+        assert_eq!(
+            (memory(16 << 30), memory(512 << 20), memory(1536 << 20)),
+            ("16 GB".into(), "512 MB".into(), "1.5 GB".into())
+        );
     }
 }

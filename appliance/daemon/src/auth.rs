@@ -250,6 +250,16 @@ impl Auth {
             .await
     }
 
+    /// Adds a person or gives one a new password; the one-time code is over then, as there is somebody.
+    ///
+    /// # Errors
+    /// [`AuthError`] for a bad name or password.
+    pub async fn set_password(&self, name: &str, password: &str, role: &str) -> Result<(), AuthError> {
+        set_password(&self.inventory, name, password, role).await?;
+        self.used_up.send_replace(None);
+        Ok(())
+    }
+
     /// Ends a session.
     ///
     /// # Errors

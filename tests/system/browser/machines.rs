@@ -26,7 +26,7 @@ use system_tests::{
 /// How long anything may take in all.
 const LIMIT: Duration = Duration::from_secs(300);
 /// What a slow machine says its image has, and how fast it comes.
-const TOTAL: u64 = 412_000_000;
+const TOTAL: u64 = 294_000_000;
 const RATE: u64 = 11_200_000;
 
 /// What a machine is like.
@@ -125,7 +125,7 @@ fn machine(number: u8) -> FakeHost {
     let (vendor, product, cpu, cores, memory) = match number {
         3 => ("Lenovo", "ThinkCentre M720q", "Core i5-9400T", 6, 16),
         7 => ("HPE", "ProLiant DL360 Gen9", "Xeon E5-2640 v4", 10, 128),
-        _ => ("Supermicro", "SYS-5019D-4C-FN8TP", "Xeon D-2123IT", 4, 64),
+        _ => ("Supermicro", "SYS-5019D", "Xeon D-2123IT", 4, 64),
     };
     let mut nvme = disk("nvme0n1", &format!("S4EVNF0M91{number:04}"), 512_110_190_592);
     nvme.model = "SAMSUNG MZVLB512HAJQ".into();
@@ -254,7 +254,7 @@ fn write(agent: &mut FakeAgent<'_>, run: &Run, stop: &AtomicBool) {
         // A disk is not always equally fast.
         sway = (sway + 7) % 20;
         let rate = RATE + sway * 200_000;
-        done = (done + rate / 2).min(TOTAL);
+        done = (done + rate / 4).min(TOTAL);
         let progress = Progress { done_bytes: done, total_bytes: TOTAL, bytes_per_s: rate, written_bytes: done * 4 };
         let _ = agent.report(&News::Progress { run: run.clone(), progress });
         std::thread::sleep(Duration::from_millis(250));

@@ -5,7 +5,7 @@ use crate::inventory::{self, StoreError, Tx};
 use rackberry_core::{
     boot::answers,
     event::{Actor, EventKind},
-    hardware::{Disk, size},
+    hardware::{Disk, memory},
     host::{Host, MacAddr, SmbiosUuid},
     id::{HostId, InstallId},
     image::{Compression, Digest, ImageKind},
@@ -64,9 +64,9 @@ pub fn check(host: &Host, profile: &Profile, rule: &DiskRule) -> Result<Option<D
         return Err(field(
             "profile",
             format!(
-                "Needs {} MB of memory, this machine has {}. Choose a smaller system.",
-                profile.min_memory_mb,
-                size(facts.memory_bytes)
+                "Needs {} of memory, this machine has {}. Choose a smaller system.",
+                memory(profile.min_memory_mb << 20),
+                memory(facts.memory_bytes)
             ),
         ));
     }
@@ -344,9 +344,9 @@ pub fn pattern_name(pattern: &str, n: usize) -> Result<HostName, String> {
     };
     let (before, rest) = pattern.split_once('%').ok_or_else(sentence)?;
     let (width, after) = rest.split_once('d').ok_or_else(sentence)?;
-    let zeros = width.starts_with('0');
+    let (zeros, digits) = (width.starts_with('0'), width.len());
     let width: usize = if width.is_empty() { 1 } else { width.parse().map_err(|_| sentence())? };
-    if width > 9 {
+    if width > 9 || digits > 3 {
         return Err(sentence());
     }
     let number = if zeros { format!("{n:0width$}") } else { format!("{n}") };

@@ -63,7 +63,7 @@ fn words(kind: &EventKind) -> (Tone, String, String) {
         EventKind::FactsReported { summary } => (Tone::Plain, "Reported its hardware.".into(), summary.to_string()),
         EventKind::SentToDisk { reason } => (Tone::Plain, "Sent on to its own disk.".into(), reason.to_string()),
         EventKind::Armed { profile, disk } => {
-            (Tone::Warning, format!("Armed: may be erased for {profile}."), disk.to_string())
+            (Tone::Warning, format!("Armed: may be erased for {profile}."), format!("Disk: {disk}."))
         }
         EventKind::Disarmed { reason } => (Tone::Plain, "Disarmed.".into(), reason.to_string()),
         EventKind::ArmExpired => (Tone::Plain, "The permission to erase expired unused.".into(), none()),

@@ -10,13 +10,16 @@ use crate::{
 };
 use http::StatusCode;
 use rackberry_core::{
-    hardware::{Disk, size},
+    hardware::{Disk, Facts, size},
     image::{Image, ImageKind},
     profile::{Parameter, ParameterKind, Profile},
     task::DiskRule,
 };
-use rackberry_web::views::{
-    Check, DiskChoice, InstallDialog, InstallPage, Outlook, ParamField, ParamKind, ProfileChoice, Section, Watch,
+use rackberry_web::{
+    format,
+    views::{
+        Check, DiskChoice, InstallDialog, InstallPage, Outlook, ParamField, ParamKind, ProfileChoice, Section, Watch,
+    },
 };
 use std::collections::BTreeMap;
 use warp::reply::Response;
@@ -130,8 +133,7 @@ fn dialog(visit: &Visit, entry: &HostEntry, choice: Choice) -> InstallDialog {
         let found = choice.wrong.iter().find(|(name, _)| name == field);
         found.map(|(_, sentence)| sentence.clone()).unwrap_or_default()
     };
-    let facts = host.facts.as_ref();
-    let line = [view::model(host), facts.map(|facts| facts.summary()).unwrap_or_default()];
+    let line = [view::model(host), host.facts.as_ref().map(parts).unwrap_or_default()];
     InstallDialog {
         host_id: host.id.to_string(),
         host_name: host.name.to_string(),
@@ -154,6 +156,18 @@ fn dialog(visit: &Visit, entry: &HostEntry, choice: Choice) -> InstallDialog {
         expires_ms: view::ms(state.config.arm_ttl),
         back: format!("/hosts/{}", host.id),
     }
+}
+
+/// Cores, memory and disks, in the figures of the list.
+fn parts(facts: &Facts) -> String {
+    let disks = facts.disks.iter().filter(|disk| !disk.removable).count();
+    let count = |n: usize, noun| format::count(u64::try_from(n).unwrap_or(u64::MAX), noun);
+    let known = [
+        (facts.cpu.cores > 0).then(|| format::count(facts.cpu.cores.into(), "core")),
+        (facts.memory_bytes > 0).then(|| format::memory(facts.memory_bytes)),
+        Some(count(disks, "disk")),
+    ];
+    known.into_iter().flatten().collect::<Vec<_>>().join(" · ")
 }
 
 /// The profile that was chosen; else the one it has, or the only one it can have.
@@ -264,11 +278,11 @@ fn checks(entry: &HostEntry, profile: &Profile, image: Option<&Image>) -> Vec<Ch
     let mut add = |outlook, word: &str, note: String| checks.push(Check { outlook, word: word.to_owned(), note });
     if let Some(facts) = &entry.host.facts {
         let fits = refusal(entry, profile, image).is_none();
-        let needs = size(profile.min_memory_mb << 20);
+        let needs = format::memory(profile.min_memory_mb << 20);
         add(
             if fits { Outlook::Good } else { Outlook::Bad },
             "Memory",
-            format!("{}, {} needs {needs}", size(facts.memory_bytes), profile.title),
+            format!("{}, {} needs {needs}", format::memory(facts.memory_bytes), profile.title),
         );
         if facts.secure_boot == Some(true) {
             add(Outlook::Open, "Secure Boot", "on; the installed system has to be signed".to_owned());

@@ -23,7 +23,7 @@ mod session;
 mod stream;
 mod view;
 
-pub(super) use session::session_cookie;
+pub(super) use session::{same, session_cookie};
 
 use super::{Ends, State, ends, error::Error, with};
 use crate::auth::Person;

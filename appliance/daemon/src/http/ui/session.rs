@@ -22,6 +22,9 @@ const SAID_COOKIE: &str = "rackberry-said";
 /// A year: longer than anybody keeps a browser unused.
 const LOOK_AGE: u64 = 365 * 86_400;
 
+/// Domains of home and company networks that nobody can register in the public tree (RFC 8375, and reserved by ICANN).
+const PRIVATE_DOMAINS: [&str; 4] = [".lan", ".home.arpa", ".internal", ".localdomain"];
+
 /// The session token of a request's cookie.
 pub(in crate::http) fn session_cookie(headers: &HeaderMap) -> Option<String> {
     cookie(headers, SESSION_COOKIE)
@@ -79,7 +82,7 @@ pub(super) fn form_token_fits(headers: &HeaderMap, given: &str) -> bool {
 }
 
 /// Compares secrets in a time that says nothing about them.
-pub(super) fn same(given: &str, wanted: &str) -> bool {
+pub(in crate::http) fn same(given: &str, wanted: &str) -> bool {
     !wanted.is_empty() && bool::from(given.as_bytes().ct_eq(wanted.as_bytes()))
 }
 
@@ -97,7 +100,8 @@ pub(super) fn named_right(headers: &HeaderMap, state: &State) -> bool {
     let short = own.split('.').next().unwrap_or_default();
     let with_domain =
         state.config.dhcp_domain.as_ref().map(|domain| format!("{short}.{}", domain.to_ascii_lowercase()));
-    !short.is_empty() && (name == own || name == short || with_domain.as_deref() == Some(name))
+    let in_private = name.strip_prefix(short).is_some_and(|domain| PRIVATE_DOMAINS.contains(&domain));
+    !short.is_empty() && (name == own || name == short || in_private || with_domain.as_deref() == Some(name))
 }
 
 fn without_port(host: &str) -> &str {

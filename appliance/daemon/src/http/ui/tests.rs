@@ -517,6 +517,17 @@ async fn the_first_person_comes_in_by_the_code_and_then_by_password() {
 }
 
 #[tokio::test]
+async fn a_person_added_by_command_line_ends_the_first_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let inventory = Inventory::open(OpenOptions::new(folder.path().join("state"))).unwrap();
+    let site = Site::serve(folder, inventory, String::new()).await;
+    site.state.auth.set_password("ada", "correct horse", "admin").await.unwrap();
+    assert_eq!(site.get("/").await.header("location"), Some("/login"));
+    assert_eq!(site.get("/first-run").await.header("location"), Some("/login"));
+    assert_eq!(site.get("/login").await.status, 200);
+}
+
+#[tokio::test]
 async fn the_theme_is_kept_and_leads_back_to_this_box_only() {
     let site = Site::new().await;
     let reply = site.post("/theme", "theme=dark&contrast=more&back=/images").await;
