@@ -122,6 +122,10 @@ fn wait_for(api: &LocalApi, name: &str, condition: &str, until: Instant) -> Resu
 
 fn machine(number: u8) -> FakeHost {
     let mut host = FakeHost::new(u32::from(number), Ipv4Addr::new(10, 77, 1, number));
+    host.serial = format!("A300918X9C044{number:02}");
+    for nic in &mut host.facts.nics {
+        nic.driver = "igb".into();
+    }
     let (vendor, product, cpu, cores, memory) = match number {
         3 => ("Lenovo", "ThinkCentre M720q", "Core i5-9400T", 6, 16),
         7 => ("HPE", "ProLiant DL360 Gen9", "Xeon E5-2640 v4", 10, 128),
@@ -132,10 +136,7 @@ fn machine(number: u8) -> FakeHost {
     nvme.transport = Transport::Nvme;
     let disks = match number {
         3 => vec![Disk { content: windows(), ..nvme }],
-        7 => vec![
-            Disk { content: data(), ..disk("sda", "PHYS8391", 480_103_981_056) },
-            disk("sdb", "PHYS8392", 480_103_981_056),
-        ],
+        7 => vec![Disk { content: data(), ..sata("sda", "S2HRNXAH300391") }, sata("sdb", "S2HRNXAH300392")],
         _ => vec![nvme],
     };
     host.facts = Facts {
@@ -154,6 +155,10 @@ fn machine(number: u8) -> FakeHost {
         ..host.facts
     };
     host
+}
+
+fn sata(name: &str, serial: &str) -> Disk {
+    Disk { model: "SAMSUNG MZ7LM480".into(), transport: Transport::Sata, ..disk(name, serial, 480_103_981_056) }
 }
 
 fn windows() -> DiskContent {

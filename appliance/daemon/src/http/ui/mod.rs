@@ -33,11 +33,14 @@ use futures_util::{Stream, StreamExt as _};
 use http::{HeaderMap, Method, StatusCode};
 use rackberry_core::event::Actor;
 use rackberry_web::views::{Section, Shell, Watch};
+use std::time::Duration;
 use tokio::sync::watch;
 use warp::{Filter, filters::BoxedFilter, reply::Response};
 
 /// No form is longer: the largest is a list of machines.
 const LARGEST: usize = 256 * 1024;
+/// How long a form may take to arrive; a slow one would hold its connection for ever.
+const FORM_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Serves every path that is not the API's; streams end when `stop` turns true.
 pub(super) fn routes(state: &State, stop: &watch::Receiver<bool>) -> BoxedFilter<(Response,)> {
@@ -175,10 +178,13 @@ async fn answer<B: Buf>(ask: Ask, body: impl Stream<Item = Result<B, warp::Error
         let error = Error::Forbidden("Another site sent this form.".to_owned());
         return reply::failed(&ask.headers, &error, None, None);
     }
-    let form = match (changes, read(body).await) {
-        (false, _) => Form::default(),
-        (true, Ok(bytes)) => Form::parse(&bytes),
-        (true, Err(status)) => return reply::text(status, "The form is too long, or broke off on its way.\n"),
+    let form = if changes {
+        match tokio::time::timeout(FORM_TIMEOUT, read(body)).await.unwrap_or(Err(StatusCode::REQUEST_TIMEOUT)) {
+            Ok(bytes) => Form::parse(&bytes),
+            Err(status) => return reply::text(status, "The form is too long, or broke off on its way.\n"),
+        }
+    } else {
+        Form::default()
     };
     match ask.path.as_str() {
         "/login" => return entry::login(&ask, &form).await,
