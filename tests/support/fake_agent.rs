@@ -203,7 +203,8 @@ impl Script {
                     url.ends_with("/vmlinuz") && kernel.is_some()
                 }
                 ("initrd", ["--name", "early.img", url, ..]) => ours(url, "/ramos/") && url.contains("/early.img"),
-                ("chain", [url]) if ours(url, "/loaders/localdisk-") => true,
+                // Programs of ours that have the firmware find its disks, and start what is on them.
+                ("chain", [url]) if ours(url, "/loaders/localdisk-") || ours(url, "/loaders/connect-") => true,
                 ("chain", ["--replace", url, ..]) if ours(url, "/boot.ipxe?mac=${netX/mac:hexhyp}&uuid=${uuid}&") => {
                     asks = true;
                     true
@@ -449,6 +450,7 @@ impl<'a> FakeAgent<'a> {
                         Verdict::NotWanted => return Ok(None),
                         Verdict::Died => return Ok(Some(Leave::Restart)),
                     }
+                    self.late_question()?;
                 }
                 match order {
                     TaskOrder::WriteImage { url, size_bytes, .. } => {
@@ -474,6 +476,19 @@ impl<'a> FakeAgent<'a> {
             (Verdict::Died, _) | (Verdict::Taken, TaskOrder::Restart {}) => Some(Leave::Restart),
             (Verdict::Taken | Verdict::NotWanted, _) => None,
         })
+    }
+
+    /// The question that led to this order arrives once more, now that the work has begun.
+    fn late_question(&mut self) -> Result<()> {
+        if self.life.dice.hits(self.life.faults.double) {
+            self.life.doubled += 1;
+            let faults = std::mem::take(&mut self.life.faults);
+            let said = self.next(&[], Duration::from_millis(60));
+            self.life.faults = faults;
+            let order = matches!(said, Said::Answer(Answer::Run { .. } | Answer::Stop { .. }));
+            ensure!(!order, "{}: a repeated question was answered {said:?}", self.host.mac);
+        }
+        Ok(())
     }
 
     /// Reads the image as long as it takes, and tells its progress.

@@ -8,6 +8,7 @@
 //! - [`appliance`]: the program under test, started, killed and started again on one state directory.
 //! - [`dnsmasq`]: a foreign server on the same network, to prove the tests on and to stand beside.
 //! - [`fake_agent`]: a machine without hardware that speaks the agent's protocol; [`dice`] are its luck.
+//! - [`crowd`]: many machines on one interface, side by side.
 //! - [`site`]: the box, the hosts' side of a cable and stand-ins for served files; [`local_api`] asks the box.
 //! - [`pxe`]: a network-boot client written from the RFCs alone, sharing no code with the server it checks.
 //!
@@ -16,6 +17,7 @@
 pub mod accel;
 pub mod appliance;
 pub mod console;
+pub mod crowd;
 pub mod dice;
 pub mod dnsmasq;
 pub mod fake_agent;
@@ -30,6 +32,7 @@ pub mod wire;
 
 pub use appliance::Appliance;
 pub use console::Console;
+pub use crowd::{Crowd, side_by_side};
 pub use dice::Dice;
 pub use dnsmasq::Dnsmasq;
 pub use fake_agent::{FakeAgent, FakeHost, Faults, Life};

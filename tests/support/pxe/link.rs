@@ -65,6 +65,16 @@ impl Link {
         self.socket.send(&frame(datagram)).map(drop).context("send a frame")
     }
 
+    /// Broadcasts that this card has this address (RFC 5227 section 3).
+    ///
+    /// # Errors
+    /// When the interface is down.
+    pub fn announce(&self, card: [u8; 6], address: Ipv4Addr) -> Result<()> {
+        let arp = [&[0, 1, 8, 0, 6, 4, 0, 1][..], &card, &address.octets(), &[0; 6], &address.octets()].concat();
+        let frame = [&BROADCAST_MAC[..], &card, &[8, 6], &arp].concat();
+        self.socket.send(&frame).map(drop).context("announce an address")
+    }
+
     /// The next UDP datagram that passes by, whoever it is for; `None` at the time-out.
     ///
     /// # Errors

@@ -1,8 +1,8 @@
 //! HTTP/1.1 as firmware speaks it: one connection kept open, lengths only, every header looked at.
 
 use anyhow::{Context, Result, ensure};
-use std::io::{BufRead, BufReader, Read, Write};
 use socket2::{Domain, Socket, Type};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! What is due: the state is the queue, and every call works it out anew.
 
-use super::{Install, Phase, REPEAT_LIMIT, REPEAT_WINDOW, TaskStatus};
+use super::{Install, LATE_QUESTION, Phase, REPEAT_LIMIT, REPEAT_WINDOW, TaskStatus};
 use crate::{
     agent::Run,
     event::{BootKey, TaskName},
@@ -120,13 +120,15 @@ pub enum Next {
     Wait,
 }
 
-/// Decides for the agent of `boot` on `install`'s host; `running` is what it says it does now.
+/// Decides for the agent of `boot` on `install`'s host; `running` is what it said it did when its question came, at
+/// `asked`.
 #[must_use]
 pub fn next_for_agent(
     fleet: &Fleet<'_>,
     install: Option<&Install>,
     boot: &BootKey,
     running: &[Run],
+    asked: Timestamp,
     now: Timestamp,
 ) -> Next {
     let unwanted = running.iter().find(|run| {
@@ -153,7 +155,12 @@ pub fn next_for_agent(
         if runner != boot || running.contains(&run) {
             continue;
         }
-        let repeatable = !begun && *handouts < REPEAT_LIMIT && now.since(*since) <= REPEAT_WINDOW;
+        // A question that was under way when the agent began does not show that it lost the task. Taken for that, it
+        // would have the disk written a second time.
+        if begun.is_some_and(|begun| asked.since(begun) <= LATE_QUESTION) {
+            continue;
+        }
+        let repeatable = begun.is_none() && *handouts < REPEAT_LIMIT && now.since(*since) <= REPEAT_WINDOW;
         return if repeatable { Next::Repeat(run) } else { Next::Lost(run) };
     }
     plan(fleet, now)
@@ -165,4 +172,82 @@ pub fn next_for_agent(
             _ => None,
         })
         .unwrap_or(Next::Wait)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        event::{Actor, Event, EventKind},
+        id::{BoxId, EventId, HostId},
+        image::{Compression, Digest},
+        install::{Binding, InstallState, Plan, PlannedImage, transition},
+        profile::Profile,
+        task::DiskRule,
+        text::HostName,
+        time::WallTime,
+    };
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp(seconds * 1000)
+    }
+
+    fn armed() -> Install {
+        let toml = "title = \"T\"\nimage = \"i\"\narch = \"x86_64\"\n";
+        let profile = Profile::parse("t", toml, &BTreeMap::new()).unwrap();
+        let digest = Digest([1; 32]);
+        let (name, compression) = ("i".into(), Compression::None);
+        let image = PlannedImage { digest, name, size_bytes: 1, compression, raw_bytes: None };
+        let plan = Plan {
+            profile: profile.name.clone(),
+            title: profile.title.clone(),
+            arch: profile.arch,
+            image,
+            disk: DiskRule::Only,
+            seen_disk: None,
+            hostname: HostName::new("node").unwrap(),
+            parameters: BTreeMap::new(),
+            files: Vec::new(),
+            seed: profile.seed,
+            grow: true,
+            boot_order: profile.boot_order,
+        };
+        let bound = Binding { macs: Vec::new(), uuid: None };
+        Install {
+            id: InstallId(uuid::Uuid::nil()),
+            host: HostId(uuid::Uuid::nil()),
+            plan,
+            state: InstallState::armed(&profile.workflow, bound, at(0), Duration::from_secs(7200)),
+            created: at(0),
+            created_wall: WallTime(0),
+            by: "me".into(),
+        }
+    }
+
+    fn moved(install: Install, kind: EventKind, seconds: u64) -> Install {
+        let nil = uuid::Uuid::nil();
+        let (id, origin, wall) = (EventId(nil), BoxId(nil), WallTime(0));
+        let event = Event { id, origin, at: at(seconds), wall, host: None, install: None, actor: Actor::Host, kind };
+        let state = transition(&install.state, &event, at(seconds)).unwrap();
+        Install { state, ..install }
+    }
+
+    #[test]
+    fn a_question_that_was_under_way_when_the_write_began_does_not_cause_a_second_one() {
+        let boot = BootKey(Digest([2; 32]));
+        let (task, attempt) = (TaskName::from("write-image"), 1);
+        let hello = EventKind::AgentHello { boot: boot.clone(), address: "".into() };
+        let claim = EventKind::TaskClaimed { task: task.clone(), attempt, boot: boot.clone() };
+        let claimed = moved(moved(armed(), hello, 10), claim, 11);
+        let run = Run { install: claimed.id, task: task.clone(), attempt };
+        let next = |install: &Install, asked, now| {
+            let fleet = Fleet { installs: vec![install], limits: Limits::default() };
+            next_for_agent(&fleet, Some(install), &boot, &[], at(asked), at(now))
+        };
+        assert_eq!(next(&claimed, 11, 12), Next::Repeat(run.clone()), "its reply may have been lost");
+        let begun = moved(claimed, EventKind::TaskStarted { task, attempt }, 20);
+        assert_eq!(next(&begun, 11, 21), Next::Wait, "held since before the claim");
+        assert_eq!(next(&begun, 20, 44), Next::Wait);
+        assert_eq!(next(&begun, 26, 27), Next::Lost(run), "an agent that began and asks without it was restarted");
+    }
 }

@@ -30,6 +30,8 @@ pub const ARM_TTL: Duration = Duration::from_secs(2 * 3600);
 pub const REPEAT_WINDOW: Duration = Duration::from_secs(600);
 /// How often an order may be given in all within [`REPEAT_WINDOW`].
 pub const REPEAT_LIMIT: u32 = 3;
+/// A question of the agent that came no later than this after a task began may have been under way before it.
+pub const LATE_QUESTION: Duration = Duration::from_secs(5);
 
 /// One run of a workflow on one host.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -223,8 +225,8 @@ pub enum TaskStatus {
         boot: Option<BootKey>,
         /// How often the order went out.
         handouts: u32,
-        /// The agent said that it began.
-        begun: bool,
+        /// When the agent said that it began.
+        begun: Option<Timestamp>,
     },
     /// Failed in a way that may pass; `attempt` is the next one.
     Retrying {
@@ -303,7 +305,7 @@ impl InstallState {
             task.spec.kind.destructive()
                 && match &task.status {
                     TaskStatus::Pending => false,
-                    TaskStatus::Running { attempt, begun, .. } => *begun || *attempt > 1,
+                    TaskStatus::Running { attempt, begun, .. } => begun.is_some() || *attempt > 1,
                     TaskStatus::Retrying { .. }
                     | TaskStatus::Done { .. }
                     | TaskStatus::Failed { .. }

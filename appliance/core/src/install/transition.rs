@@ -81,7 +81,7 @@ pub fn transition(state: &InstallState, event: &Event, now: Timestamp) -> Result
         EventKind::TaskRepeated { task, attempt } => {
             let run = next.run(task)?;
             match &mut run.status {
-                TaskStatus::Running { attempt: running, handouts, begun: false, since, .. } if running == attempt => {
+                TaskStatus::Running { attempt: running, handouts, begun: None, since, .. } if running == attempt => {
                     if *handouts >= REPEAT_LIMIT || now.since(*since) > REPEAT_WINDOW {
                         return Err(Rejected::RepeatedTooOften(task.clone()));
                     }
@@ -248,7 +248,7 @@ impl InstallState {
             self.arm.consumed = Some(now);
         }
         let boot = Some(boot.clone());
-        self.run(name)?.status = TaskStatus::Running { attempt, since: now, boot, handouts: 1, begun: false };
+        self.run(name)?.status = TaskStatus::Running { attempt, since: now, boot, handouts: 1, begun: None };
         self.phase = Phase::Installing;
         Ok(())
     }
@@ -257,10 +257,12 @@ impl InstallState {
         let run = self.run(name)?;
         let observed = run.spec.kind.executor() == Executor::Observed;
         match &mut run.status {
-            TaskStatus::Running { attempt: running, begun, .. } if *running == attempt => *begun = true,
+            TaskStatus::Running { attempt: running, begun, .. } if *running == attempt => {
+                *begun = begun.or(Some(now));
+            }
             TaskStatus::Done { attempt: done, .. } if *done == attempt => {}
             status @ TaskStatus::Pending if observed => {
-                *status = TaskStatus::Running { attempt, since: now, boot: None, handouts: 0, begun: true };
+                *status = TaskStatus::Running { attempt, since: now, boot: None, handouts: 0, begun: Some(now) };
             }
             _ => return Err(Rejected::WrongAttempt { task: name.clone(), attempt }),
         }

@@ -162,7 +162,21 @@ async fn welcome(hello: Hello, ends: Ends, state: &State) -> Result<Welcome, Err
     })
 }
 
+/// What an agent asked, and when.
+#[derive(Debug, Clone)]
+struct Question {
+    host: HostId,
+    /// The port this boot came over.
+    mac: MacAddr,
+    boot: BootKey,
+    /// What it was doing at `asked`.
+    running: Vec<Run>,
+    asked: Timestamp,
+    box_url: String,
+}
+
 async fn order(next: Next, ends: Ends, state: &State) -> Result<Answer, Error> {
+    let asked = state.inventory.clock().now();
     let deadline = tokio::time::Instant::now() + Duration::from_secs(LONG_POLL_S);
     let mut snapshots = state.inventory.subscribe();
     let first = {
@@ -181,18 +195,17 @@ async fn order(next: Next, ends: Ends, state: &State) -> Result<Answer, Error> {
         return Err(Error::Forbidden("This token is for the first boot of an installed system.".to_owned()));
     }
     let boot = BootKey(first.key);
+    let (running, box_url) = (next.running, ends.box_url());
+    let question = Question { host: first.host, mac: first.mac, boot, running, asked, box_url };
     loop {
         let snapshot = snapshots.borrow_and_update().clone();
         let Some(entry) = snapshot.host(first.host) else {
             return Ok(Answer::Restart { message: "This host was removed from the box.".into() });
         };
         let rules = Rules::of(state);
-        if rules.due(&snapshot, entry, &boot, &next.running, state.inventory.clock().now()) {
-            let answer = {
-                let (running, boot, box_url) = (next.running.clone(), boot.clone(), ends.box_url());
-                let rules = rules.clone();
-                state.inventory.transact(move |tx| rules.answer(tx, first.host, first.mac, &boot, &running, &box_url)).await?
-            };
+        if rules.due(&snapshot, entry, &question, state.inventory.clock().now()) {
+            let (rules, question) = (rules.clone(), question.clone());
+            let answer = state.inventory.transact(move |tx| rules.answer(tx, &question)).await?;
             if let Some(answer) = answer {
                 return Ok(answer);
             }
@@ -230,12 +243,13 @@ impl Rules {
     }
 
     /// Whether a transaction would find something; works on the snapshot so that a hundred waiting agents cost nothing.
-    fn due(&self, snapshot: &Snapshot, entry: &HostEntry, boot: &BootKey, running: &[Run], now: Timestamp) -> bool {
+    fn due(&self, snapshot: &Snapshot, entry: &HostEntry, question: &Question, now: Timestamp) -> bool {
+        let Question { boot, running, asked, .. } = question;
         let installs: Vec<Arc<Install>> = snapshot.active_installs().cloned().collect();
         let fleet = Fleet { installs: installs.iter().map(Arc::as_ref).collect(), limits: self.limits };
         let install = entry.active_install().map(Arc::as_ref);
         install.is_some_and(unmet)
-            || install::next_for_agent(&fleet, install, boot, running, now) != install::Next::Wait
+            || install::next_for_agent(&fleet, install, boot, running, *asked, now) != install::Next::Wait
             || self.leave(entry, running, now).is_some()
     }
 
@@ -263,19 +277,12 @@ impl Rules {
         self.idle_power_off.is_some_and(|limit| idle >= limit).then_some(Leave::PowerOff)
     }
 
-    fn answer(
-        &self,
-        tx: &mut Tx<'_>,
-        host: HostId,
-        mac: MacAddr,
-        boot: &BootKey,
-        running: &[Run],
-        box_url: &str,
-    ) -> Result<Option<Answer>, Error> {
-        let now = tx.now();
+    fn answer(&self, tx: &mut Tx<'_>, question: &Question) -> Result<Option<Answer>, Error> {
+        let Question { host, mac, boot, running, asked, box_url } = question;
+        let (host, now) = (*host, tx.now());
         if let Some(install) = tx.active_install(host).filter(|install| unmet(install)) {
             // Armed while the host waited here already: its hello came before the install.
-            if !install.state.arm.bound.macs.contains(&mac) {
+            if !install.state.arm.bound.macs.contains(mac) {
                 let reason = "It came over a port that was not known when it was armed. Arm it again.";
                 tx.apply(install.id, Actor::Box, EventKind::InstallRefused { reason: reason.into() })?;
                 return Ok(None);
@@ -287,7 +294,7 @@ impl Rules {
         let installs = tx.active_installs();
         let fleet = Fleet { installs: installs.iter().map(Arc::as_ref).collect(), limits: self.limits };
         let install = installs.iter().find(|install| install.host == host);
-        match install::next_for_agent(&fleet, install.map(Arc::as_ref), boot, running, now) {
+        match install::next_for_agent(&fleet, install.map(Arc::as_ref), boot, running, *asked, now) {
             install::Next::Stop(run) => Ok(Some(Answer::Stop { run })),
             install::Next::Lost(run) => {
                 let message = CleanText::new("The agent lost it, for example by a crash.");
