@@ -79,8 +79,8 @@ pub fn script(decision: BootDecision, context: &ScriptContext<'_>) -> String {
         }
         BootDecision::LocalDisk | BootDecision::OwnFiles | BootDecision::Silence => {
             // BIOS goes on to the next boot device; EDK2 would open its setup menu, so a GRUB of ours starts the disk's
-            // own loader, and only if there is none the firmware gets its turn. It runs twice: firmware that boots from
-            // the network may have left its disks unconnected, and the first run has them connected and comes back.
+            // own loader, and only if there is none the firmware gets its turn. Before that the firmware has to connect its
+            // disks: booting from the network it may not have looked at them yet.
             write!(
                 out,
                 "echo Rackberry: {name} starts from its own disk\n\
@@ -88,7 +88,7 @@ pub fn script(decision: BootDecision, context: &ScriptContext<'_>) -> String {
                  exit\n\
                  :efi\n\
                  imgfree ||\n\
-                 chain {url}/loaders/localdisk-{suffix}.efi ||\n\
+                 chain {url}/loaders/connect-{suffix}.efi ||\n\
                  chain {url}/loaders/localdisk-{suffix}.efi ||\n\
                  exit 1\n",
                 suffix = efi_suffix(context.arch),
