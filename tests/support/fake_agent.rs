@@ -127,7 +127,7 @@ impl FakeHost {
     pub fn live(&self, server: SocketAddrV4, life: &mut Life, until: Instant) -> Result<()> {
         let mut pause = PAUSE;
         loop {
-            ensure!(Instant::now() < until, "{} is still booting: {life:?}", self.mac);
+            ensure!(Instant::now() < until, "{} is still booting: {}", self.mac, life.brief());
             let script = match self.script(server) {
                 Ok(script) => script,
                 Err(_) => {
@@ -150,10 +150,14 @@ impl FakeHost {
                     let Some(token) = life.first_boot.clone() else { return Ok(()) };
                     let mut system = FakeAgent::new(self, server, token, life);
                     let up = News::FirstBoot { hostname: "fake".into() };
-                    let verdict = system.insist(&up, until)?;
-                    ensure!(verdict == Verdict::Taken, "the first boot of {} was refused: {life:?}", self.mac);
-                    life.first_boot = None;
-                    return Ok(());
+                    match system.insist(&up, until)? {
+                        Verdict::Taken => {
+                            life.first_boot = None;
+                            return Ok(());
+                        }
+                        Verdict::Died => {}
+                        Verdict::NotWanted => bail!("the first boot of {} was refused: {}", self.mac, life.brief()),
+                    }
                 }
                 Script::NothingToBoot | Script::AskAgain => std::thread::sleep(PAUSE),
                 Script::Other(text) => bail!("{} was given this script:\n{text}", self.mac),
@@ -282,6 +286,15 @@ impl Life {
             dice: Dice::new(seed),
         }
     }
+
+    /// Its last days, for messages.
+    #[must_use]
+    pub fn brief(&self) -> String {
+        let last = |count: usize| count.saturating_sub(6);
+        let Self { boots, erased, acknowledged, .. } = self;
+        let news = acknowledged.get(last(acknowledged.len())..);
+        format!("{boots} boots, last erases {:?}, last acknowledged {news:?}", erased.last())
+    }
 }
 
 /// What came back.
@@ -399,7 +412,7 @@ impl<'a> FakeAgent<'a> {
     pub fn work(&mut self, until: Instant) -> Result<Leave> {
         let (mut pause, mut greeted) = (PAUSE, false);
         loop {
-            ensure!(Instant::now() < until, "{} still waits: {:?}", self.host.mac, self.life);
+            ensure!(Instant::now() < until, "{} still waits: {}", self.host.mac, self.life.brief());
             if self.power_fails() {
                 return Ok(Leave::Restart);
             }
