@@ -364,6 +364,7 @@ fn hosts_that_are_not_armed_never_get_an_installer_or_an_order() -> Result<()> {
 
 #[derive(Debug, Default)]
 struct Races {
+    winners: u32,
     orders: u32,
     started: u32,
     interrupted: u32,
@@ -388,7 +389,7 @@ fn claimant(host: &FakeHost, greeted: Option<&Barrier>, over: &AtomicBool, patie
     while Instant::now() < until {
         // Read before asking: whoever was asked to stop asks once more, so that a second order would show.
         let last = over.load(Ordering::Relaxed);
-        match agent.next(&[], Duration::from_millis(60)) {
+        match agent.next(&[], Duration::from_millis(120)) {
             Said::Answer(Answer::Run { run, order }) if matches!(*order, TaskOrder::WriteImage { .. }) => {
                 over.store(true, Ordering::Relaxed);
                 let begins = agent.report(&News::Started { run }) == Said::Answer(Received { stop: false });
@@ -471,7 +472,13 @@ fn of_two_hosts_that_race_for_one_permission_one_wins() -> Result<()> {
             let start = *starts.get((at + round) % 3).context("a start")?;
             let one = race(&api, host, twin, &site, start)?;
             let install = install_of(&api, host)?;
-            ensure!(one.orders == 1, "{} orders in round {round} of {}: {install}", one.orders, host.mac);
+            // On a loaded machine an order may come after its racer gave up waiting, and before it asks again the other's
+            // boot interrupts the install. The winner is then the one whom the box wrote down.
+            let consumed = install.pointer("/state/arm/consumed").is_some_and(|at| !at.is_null());
+            let late = one.orders == 0 && phase(&install) == "interrupted";
+            ensure!(one.orders == 1 || late, "{} orders in round {round} of {}: {install}", one.orders, host.mac);
+            ensure!(consumed, "nobody won round {round} of {}: {install}", host.mac);
+            sum.winners += 1;
             ensure!(one.started <= 1, "{} began: {install}", one.started);
             sum.interrupted += u32::from(phase(&install) == "interrupted");
             sum.orders += one.orders;
@@ -484,10 +491,11 @@ fn of_two_hosts_that_race_for_one_permission_one_wins() -> Result<()> {
     let events = api.events("")?;
     let claims = counted(&events, "task_claimed");
     println!(
-        "race: {} permissions raced for by two in {:.1} s: {} winners, {} allowed to begin, {} interrupted by the other's boot, \
-         {claims} claims recorded",
+        "race: {} permissions raced for by two in {:.1} s: {} winners, {} orders received, {} allowed to \
+         begin, {} interrupted by the other's boot, {claims} claims recorded",
         rounds * pairs.len(),
         began.elapsed().as_secs_f64(),
+        sum(|race| race.winners),
         sum(|race| race.orders),
         sum(|race| race.started),
         sum(|race| race.interrupted),
