@@ -54,8 +54,6 @@ pub const LOADERS: &[&str] = &[
     "ipxe-x64.efi",
     "ipxe-ia32.efi",
     "ipxe-arm64.efi",
-    "connect-x64.efi",
-    "connect-arm64.efi",
     "localdisk-x64.efi",
     "localdisk-arm64.efi",
     "grubx64.efi",

@@ -78,20 +78,26 @@ pub fn script(decision: BootDecision, context: &ScriptContext<'_>) -> String {
             )
         }
         BootDecision::LocalDisk | BootDecision::OwnFiles | BootDecision::Silence => {
-            // BIOS goes on to the next boot device; EDK2 would open its setup menu, so a GRUB of ours starts the disk's
-            // own loader, and only if there is none the firmware gets its turn. Before that the firmware has to connect its
-            // disks: booting from the network it may not have looked at them yet.
+            // BIOS goes on to the next boot device; EDK2 would open its setup menu, so iPXE starts the disk's own loader
+            // (ipxe.org/cmd/sanboot), which it does with the handles that shim and GRUB need. An iPXE too old for that
+            // goes on to a GRUB of ours, and only if there is no system at all the firmware gets its turn.
+            let suffix = efi_suffix(context.arch);
             write!(
                 out,
                 "echo Rackberry: {name} starts from its own disk\n\
                  iseq ${{platform}} efi && goto efi ||\n\
                  exit\n\
                  :efi\n\
+                 set drive:int32 0\n\
+                 :drive\n\
+                 {tries}\
+                 inc drive\n\
+                 iseq ${{drive}} {DRIVES} || goto drive\n\
                  imgfree ||\n\
-                 chain {url}/loaders/connect-{suffix}.efi ||\n\
+                 chain {url}/loaders/localdisk-{suffix}.efi ||\n\
                  chain {url}/loaders/localdisk-{suffix}.efi ||\n\
                  exit 1\n",
-                suffix = efi_suffix(context.arch),
+                tries = loaders(context.arch),
             )
         }
         BootDecision::NothingToBoot => write!(
@@ -115,6 +121,26 @@ pub fn ram_os_arch(arch: Arch) -> Arch {
         Arch::Aarch64 | Arch::Arm => Arch::Aarch64,
         Arch::X86 | Arch::X86_64 | Arch::Riscv64 | Arch::Loongarch64 => Arch::X86_64,
     }
+}
+
+/// How many local drives are tried.
+const DRIVES: u32 = 4;
+
+/// Folders of distributions whose shim is tried before the fallback loader: that one may be a leftover, or one that only
+/// repairs boot entries and resets the machine.
+const DISTRIBUTIONS: &[&str] =
+    &["debian", "ubuntu", "fedora", "centos", "redhat", "rocky", "almalinux", "opensuse", "sles"];
+
+/// One `sanboot` line for each loader a disk may have, the fallback (`\EFI\BOOT\BOOT*.EFI`) last.
+fn loaders(arch: Arch) -> String {
+    let cpu = if efi_suffix(arch) == "arm64" { "aa64" } else { "x64" };
+    let shims = DISTRIBUTIONS.iter().map(|name| format!(" --filename \\EFI\\{name}\\shim{cpu}.efi"));
+    let others = [
+        " --filename \\EFI\\Microsoft\\Boot\\bootmgfw.efi".to_owned(),
+        format!(" --filename \\EFI\\systemd\\systemd-boot{cpu}.efi"),
+        String::new(),
+    ];
+    shims.chain(others).map(|file| format!("sanboot --no-describe --drive ${{drive}}{file} ||\n")).collect()
 }
 
 fn efi_suffix(arch: Arch) -> &'static str {
