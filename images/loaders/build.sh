@@ -9,14 +9,12 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/debian-pool.sh"
 
 SUITE=trixie
-# GRUB 2.06: the chainloader of 2.12 starts shim without the handle of the partition it came from, and shim then hangs.
-GRUB_SUITE=bookworm
 LOCK=$here/loaders.lock
 export SOURCE_DATE_EPOCH=1767225600 LC_ALL=C TZ=UTC
 # grub-mkimage runs from the same suite as its modules, with that suite's libraries, so the host's GRUB does not matter.
 TOOLS=(grub-common libc6 libdevmapper1.02.1 liblzma5 libselinux1 libudev1 libpcre2-8-0 libcap2)
-FOR_amd64=(ipxe grub-efi-amd64-signed shim-signed efi-shell-x64)
-FOR_arm64=(grub-efi-arm64-signed shim-signed efi-shell-aa64)
+FOR_amd64=(ipxe grub-efi-amd64-bin grub-efi-amd64-unsigned grub-efi-amd64-signed shim-signed efi-shell-x64)
+FOR_arm64=(grub-efi-arm64-bin grub-efi-arm64-unsigned grub-efi-arm64-signed shim-signed efi-shell-aa64)
 MODULES=(normal boot chain configfile disk echo fat minicmd part_gpt part_msdos regexp tar memdisk terminal test true)
 
 mirror='' renew='' out=''
@@ -34,13 +32,9 @@ if [ -n "$renew" ]; then
     {
         echo "# suite architecture package version sha256; written by build.sh --renew-lock"
         pool_open "$SUITE" amd64 "$mirror"
-        pool_lock "${FOR_amd64[@]}"
+        pool_lock "${FOR_amd64[@]}" "${TOOLS[@]}"
         pool_open "$SUITE" arm64 "$mirror"
-        pool_lock "${FOR_arm64[@]}"
-        for arch in amd64 arm64; do
-            pool_open "$GRUB_SUITE" "$arch" "$mirror"
-            pool_lock "grub-efi-$arch-bin" "${TOOLS[@]}"
-        done
+        pool_lock "${FOR_arm64[@]}" "${TOOLS[@]}"
     } >"$LOCK.new"
     mv "$LOCK.new" "$LOCK"
     exit 0
@@ -55,10 +49,10 @@ out=$(cd "$out" && pwd)
 rm -f "$out/manifest.json"
 : >"$work/rows"
 
-unpack() { # SUITE ARCH PACKAGE...
-    local suite=$1 arch=$2 package
-    shift 2
-    pool_open "$suite" "$arch" "$mirror"
+unpack() { # ARCH PACKAGE...
+    local arch=$1 package
+    shift
+    pool_open "$SUITE" "$arch" "$mirror"
     pool_fetch "$LOCK" "$work/debs-$arch" "$@"
     for package in "$@"; do
         pool_unpack "$work/debs-$arch/$package.deb" "$work/$arch"
@@ -78,38 +72,34 @@ take() { # NAME ARCH PACKAGE FILE LICENCE
     row "$1" "$2" "$3" "$5"
 }
 
-mkimage() { # runs the pinned grub-mkimage with the pinned libraries
-    local libs loader
-    libs=$(printf '%s:' "$work"/tools/lib/*-linux-gnu "$work"/tools/usr/lib/*-linux-gnu)
-    loader=$(find "$work/tools/lib" "$work/tools/usr/lib" -name 'ld-linux-*.so.*' -type f | head -n 1)
-    "$loader" --library-path "$libs" "$work/tools/usr/bin/grub-mkimage" "$@"
+mkimage() { # runs the pinned grub-mkimage
+    local lib=("$work"/tools/usr/lib/*-linux-gnu) loader
+    loader=("${lib[0]}"/ld-linux-*.so.*)
+    "${loader[0]}" --library-path "${lib[0]}" "$work/tools/usr/bin/grub-mkimage" "$@"
 }
 
-grub() { # NAME ARCH FORMAT CPU FALLBACK CONFIGURATION
+localdisk() { # NAME ARCH FORMAT CPU FALLBACK
     local dir=$work/memdisk-$2/grub
-    rm -rf "$dir"
     mkdir -p "$dir"
-    sed -e "s/@CPU@/$4/g" -e "s/@FALLBACK@/$5/g" "$here/$6" >"$dir/grub.cfg"
-    if grep -q shell.efi "$dir/grub.cfg"; then cp "$work/$2/usr/share/efi-shell-$4/shell$4.efi" "$dir/shell.efi"; fi
+    sed -e "s/@CPU@/$4/g" -e "s/@FALLBACK@/$5/g" "$here/localdisk.cfg" >"$dir/grub.cfg"
+    cp "$work/$2/usr/share/efi-shell-$4/shell$4.efi" "$dir/shell.efi"
     tar --format=ustar --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX \
         -cf "$work/memdisk-$2.tar" -C "$work/memdisk-$2" grub
     # Named outright, for a GRUB that came by network looks there for its configuration first.
     printf 'configfile (memdisk)/grub/grub.cfg\nexit\n' >"$work/early.cfg"
     mkimage -O "$3" -c "$work/early.cfg" -d "$work/$2/usr/lib/grub/$3" -p '(memdisk)/grub' -m "$work/memdisk-$2.tar" \
         -o "$out/$1" "${MODULES[@]}"
-    row "$1" "$2" "grub-efi-$2-bin" 'GPL-3+; the EFI shell in connect BSD-2-clause-patent'
+    row "$1" "$2" "grub-efi-$2-bin" 'GPL-3+; its EFI shell BSD-2-clause-patent'
 }
 
-unpack "$SUITE" amd64 "${FOR_amd64[@]}"
-unpack "$SUITE" arm64 "${FOR_arm64[@]}"
-unpack "$GRUB_SUITE" amd64 grub-efi-amd64-bin
-unpack "$GRUB_SUITE" arm64 grub-efi-arm64-bin
+unpack amd64 "${FOR_amd64[@]}"
+unpack arm64 "${FOR_arm64[@]}"
 host=$(dpkg --print-architecture)
 case $host in
 amd64 | arm64) ;;
 *) die "grub-mkimage is locked for amd64 and arm64 build machines, this one is $host" ;;
 esac
-pool_open "$GRUB_SUITE" "$host" "$mirror"
+pool_open "$SUITE" "$host" "$mirror"
 pool_fetch "$LOCK" "$work/debs-tools" "${TOOLS[@]}"
 for package in "${TOOLS[@]}"; do
     pool_unpack "$work/debs-tools/$package.deb" "$work/tools"
@@ -127,10 +117,8 @@ take shimx64.efi amd64 shim-signed usr/lib/shim/shimx64.efi.signed BSD-2-clause
 take grubx64.efi amd64 grub-efi-amd64-signed usr/lib/grub/x86_64-efi-signed/grubnetx64.efi.signed GPL-3+
 take shimaa64.efi arm64 shim-signed usr/lib/shim/shimaa64.efi.signed BSD-2-clause
 take grubaa64.efi arm64 grub-efi-arm64-signed usr/lib/grub/arm64-efi-signed/grubnetaa64.efi.signed GPL-3+
-grub connect-x64.efi amd64 x86_64-efi x64 X64 connect.cfg
-grub connect-arm64.efi arm64 arm64-efi aa64 AA64 connect.cfg
-grub localdisk-x64.efi amd64 x86_64-efi x64 X64 localdisk.cfg
-grub localdisk-arm64.efi arm64 arm64-efi aa64 AA64 localdisk.cfg
+localdisk localdisk-x64.efi amd64 x86_64-efi x64 X64
+localdisk localdisk-arm64.efi arm64 arm64-efi aa64 AA64
 
 {
     printf '{\n  "suite": "%s",\n  "files": [\n' "$SUITE"
