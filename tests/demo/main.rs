@@ -49,11 +49,7 @@ fn import(rack: &Rack) -> Result<()> {
     let image = rack::image()?;
     let path = image.to_str().context("the image's path is no UTF-8")?;
     let imported = rack.cli(&["image", "import", path, "--name", "debian-13"])?;
-    say(&format!(
-        "image debian-13 imported: {} bytes, {} s",
-        imported["size_bytes"],
-        began.elapsed().as_secs()
-    ));
+    say(&format!("image debian-13 imported: {} bytes, {} s", imported["size_bytes"], began.elapsed().as_secs()));
     Ok(())
 }
 

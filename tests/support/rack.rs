@@ -150,7 +150,8 @@ impl Rack {
 /// The settings of a box in a rack: quick probes, since nobody else is there.
 #[must_use]
 pub fn settings(share: &Path, more: &str) -> String {
-    let network = if more.contains("[network]") { String::new() } else { format!("[network]\ninterface = \"{BRIDGE}\"\n") };
+    let network =
+        if more.contains("[network]") { String::new() } else { format!("[network]\ninterface = \"{BRIDGE}\"\n") };
     let dhcp = if more.contains("[dhcp]") {
         String::new()
     } else {
