@@ -1,5 +1,7 @@
 //! Real firmware boots from the box, one machine at a time: each way into the RAM OS, each kind of hardware in it.
 
+#![allow(clippy::indexing_slicing, reason = "a JSON value indexed by a name that it lacks is null, never a panic")]
+
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use std::time::{Duration, Instant};

@@ -207,8 +207,12 @@ impl Script {
                     url.ends_with("/vmlinuz") && kernel.is_some()
                 }
                 ("initrd", ["--name", "early.img", url, ..]) => ours(url, "/ramos/") && url.contains("/early.img"),
-                // Programs of ours that have the firmware find its disks, and start what is on them.
-                ("chain", [url]) if ours(url, "/loaders/localdisk-") || ours(url, "/loaders/connect-") => true,
+                // iPXE's own way to start a disk's loader, never from a URL, and a program of ours that does the same.
+                ("sanboot", ["--no-describe", "--drive", "${drive}"]) => true,
+                ("sanboot", ["--no-describe", "--drive", "${drive}", "--filename", file]) => {
+                    file.starts_with("\\EFI\\")
+                }
+                ("chain", [url]) if ours(url, "/loaders/localdisk-") => true,
                 ("chain", ["--replace", url, ..]) if ours(url, "/boot.ipxe?mac=${netX/mac:hexhyp}&uuid=${uuid}&") => {
                     asks = true;
                     true
@@ -222,7 +226,7 @@ impl Script {
                     true
                 }
                 ("boot", ["goto", "retry"]) => true,
-                ("echo" | "goto" | "imgfree" | "iseq" | "isset", _) => true,
+                ("echo" | "goto" | "imgfree" | "inc" | "iseq" | "isset", _) | ("set", ["drive:int32", "0"]) => true,
                 (label, []) => label.starts_with(':'),
                 _ => false,
             };

@@ -95,7 +95,9 @@ impl Rack {
     pub fn host(&self, mac: &str) -> Result<Option<Value>> {
         let hosts = self.cli(&["host", "list"])?;
         let has = |host: &&Value| {
-            host["macs"].as_array().is_some_and(|macs| macs.iter().any(|known| known.as_str() == Some(mac)))
+            host.get("macs")
+                .and_then(Value::as_array)
+                .is_some_and(|macs| macs.iter().any(|known| known.as_str() == Some(mac)))
         };
         Ok(hosts.as_array().and_then(|hosts| hosts.iter().find(has).cloned()))
     }
@@ -133,7 +135,7 @@ impl Rack {
     /// As [`Rack::wait_host`].
     pub fn wait_condition(&self, mac: &str, condition: &str, timeout: Duration) -> Result<Value> {
         self.wait_host(mac, condition, timeout, |host| {
-            (host["condition"].as_str() == Some(condition)).then(|| host.clone())
+            (host.get("condition").and_then(Value::as_str) == Some(condition)).then(|| host.clone())
         })
     }
 
