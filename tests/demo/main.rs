@@ -132,11 +132,32 @@ fn unattended(rack: &Rack, running: &[(&str, Vm, Instant)], started: Instant) ->
         // The system's own login prompt on its console: nothing of ours prints that.
         machine.wait_for("login:", Duration::from_secs(120)).with_context(|| format!("{name}: no login prompt"))?;
     }
+    no_way_out(rack)?;
     let took = started.elapsed();
     say(&format!("both machines run Debian from their own disks, {} s after the first power-on", took.as_secs()));
     if took > PROMISE {
         bail!("that is more than the {} s promised", PROMISE.as_secs());
     }
+    Ok(())
+}
+
+/// Shows that nothing could leave the rack: its namespace has no port but its own, and no route beyond its subnet.
+fn no_way_out(rack: &Rack) -> Result<()> {
+    let listed = rack.ns.ip("-o link show")?;
+    let names: Vec<&str> = listed
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(1))
+        .map(|name| name.trim_end_matches(':'))
+        .collect();
+    let own = |name: &&str| *name == "lo" || *name == rack::BRIDGE || name.starts_with("tap");
+    if let Some(other) = names.iter().find(|name| !own(name)) {
+        bail!("the rack has a port of its own no more: {other}");
+    }
+    let routes = rack.ns.ip("route show")?;
+    if let Some(route) = routes.lines().find(|route| !route.starts_with("192.168.77.0/24")) {
+        bail!("the rack has a route out: {route}");
+    }
+    say(&format!("0 packets off the rack: it has the ports {} and no route out", names.join(", ")));
     Ok(())
 }
 

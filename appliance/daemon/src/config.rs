@@ -2,7 +2,7 @@
 //!
 //! An empty file works. Unknown keys are refused, and every problem is reported with its line, not only the first.
 
-use rackberry_core::dhcp::Mode;
+use rackberry_core::{dhcp::Mode, install::Limits};
 use std::{fmt::Write as _, net::SocketAddr, path::PathBuf, time::Duration};
 use toml::de::{DeTable, DeValue};
 
@@ -403,6 +403,12 @@ impl Default for Config {
 }
 
 impl Config {
+    /// How much runs at once.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        Limits { per_box: self.max_writes, per_image: self.max_writes_per_image, stagger: self.stagger }
+    }
+
     /// Reads a settings file's text.
     ///
     /// # Errors

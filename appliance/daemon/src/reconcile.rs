@@ -2,22 +2,13 @@
 //!
 //! Level-triggered: it keeps nothing of its own, so after a crash it finds the same work.
 
-use crate::{
-    config::Config,
-    inventory::{ApplyError, Inventory, StoreError, Tx},
-};
+use crate::inventory::{ApplyError, Inventory, StoreError, Tx};
 use rackberry_core::{
     event::{Actor, EventKind},
     install::{self, Action, Fleet, Install, Limits},
 };
 use std::{sync::Arc, time::Duration};
 use tokio::sync::watch;
-
-/// What the settings allow at once.
-#[must_use]
-pub fn limits(config: &Config) -> Limits {
-    Limits { per_box: config.max_writes, per_image: config.max_writes_per_image, stagger: config.stagger }
-}
 
 /// Runs until `stop` turns true.
 pub async fn run(inventory: Inventory, limits: Limits, mut stop: watch::Receiver<bool>) {

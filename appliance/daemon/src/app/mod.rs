@@ -131,7 +131,7 @@ impl App {
         let mut tasks = JoinSet::new();
         tasks.spawn(http::serve_page(page, state.clone(), stopped.clone()));
         tasks.spawn(http::serve_local(local, state.clone(), stopped.clone()));
-        let limits = reconcile::limits(&state.config);
+        let limits = state.config.limits();
         tasks.spawn(reconcile::run(inventory.clone(), limits, stopped.clone()));
         let mut network = tokio::spawn(network.run(stopped));
         let ended = tokio::select! {

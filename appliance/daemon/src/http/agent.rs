@@ -235,7 +235,7 @@ impl Rules {
     fn of(state: &State) -> Self {
         let config = &state.config;
         Rules {
-            limits: crate::reconcile::limits(config),
+            limits: config.limits(),
             discovery: config.discovery,
             idle_to_disk: config.idle_to_disk,
             idle_power_off: config.idle_power_off,
