@@ -53,7 +53,9 @@ fn a_wire_loses_repeats_reorders_and_delays_as_told() -> Result<()> {
     let to = b.enter(|| Ok(UdpSocket::bind("10.91.0.2:0")?))?;
     from.connect(to.local_addr()?)?;
 
-    let perfect = numbers_through(&from, &to, 500)?;
+    let mut perfect = numbers_through(&from, &to, 500)?;
+    // A sender that moves to another processor may be overtaken in the kernel, before the wire sees its packets.
+    perfect.sort_unstable();
     assert_eq!(perfect, (0..500).collect::<Vec<u32>>(), "a perfect cable");
 
     wire.set(Impairment { loss: 20.0, ..Impairment::default() });
@@ -83,9 +85,9 @@ fn a_wire_loses_repeats_reorders_and_delays_as_told() -> Result<()> {
     Ok(())
 }
 
-/// Sends the numbers below `count` and returns those that arrive, in their order, until nothing came for 300 ms.
+/// Sends the numbers below `count` and returns those that arrive, in their order, until nothing came for a second.
 fn numbers_through(from: &UdpSocket, to: &UdpSocket, count: u32) -> Result<Vec<u32>> {
-    to.set_read_timeout(Some(Duration::from_millis(300)))?;
+    to.set_read_timeout(Some(Duration::from_secs(1)))?;
     std::thread::scope(|scope| {
         let sender = scope.spawn(move || -> Result<()> {
             for number in 0..count {
