@@ -151,6 +151,10 @@ impl Builder {
         self.firmware_arguments(&mut command, dir.path())?;
         self.nic_arguments(&mut command, tap);
         self.disk_arguments(&mut command, dir.path())?;
+        if self.firmware != Firmware::Bios {
+            // EDK2 of 2024 and later boots from no network without a source of random numbers.
+            command.args(["-device", "virtio-rng-pci"]);
+        }
         command.args(&self.extra);
         let messages = std::fs::File::create(dir.path().join("qemu.err"))?;
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(messages);
