@@ -300,7 +300,7 @@ impl Machine {
         text.lines().find_map(|line| line.strip_prefix("got ")).map(|address| address.parse().unwrap())
     }
 
-    /// dnsmasq giving out .10 to .20; `None` where it is not installed.
+    /// dnsmasq giving out .10 to .20, its socket open; `None` where it is not installed.
     fn dnsmasq(&self) -> Option<Guard> {
         let arguments = [
             "--keep-in-foreground",
@@ -311,7 +311,15 @@ impl Machine {
             "--interface=eth0",
             "--dhcp-range=10.93.0.10,10.93.0.20",
         ];
-        self.process("dnsmasq", &arguments).spawn().ok().map(Guard)
+        let server = self.process("dnsmasq", &arguments).spawn().ok().map(Guard)?;
+        // A probe that comes before its socket is open finds nobody, and the next one is minutes away.
+        let port_67 = ":0043 ";
+        let began = Instant::now();
+        while !self.inside(|| std::fs::read_to_string("/proc/thread-self/net/udp").unwrap()).contains(port_67) {
+            assert!(began.elapsed() < Duration::from_secs(30), "dnsmasq opened no DHCP socket");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Some(server)
     }
 }
 
