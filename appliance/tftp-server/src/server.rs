@@ -7,6 +7,7 @@ use crate::content::Source;
 use crate::observer::{Observer, Refusal};
 use crate::options::Limits;
 use crate::packet::{ErrorCode, Packet, ReadRequest};
+use crate::reader::Reads;
 use crate::session::{Activity, Command, Session};
 use crate::socket::{LONGEST_REQUEST, Listener, prepare_listening, send_error_once};
 use crate::transfer::Outcome;
@@ -39,6 +40,8 @@ pub struct Settings {
     pub max_sessions: usize,
     /// Most sessions at once of one client address.
     pub max_sessions_per_host: usize,
+    /// Most blocking threads that read files at once; transfers of what is in the page cache need none.
+    pub reading_threads: usize,
     /// How long running transfers may go on after the stop.
     pub stop_grace: Duration,
 }
@@ -49,6 +52,7 @@ impl Default for Settings {
             limits: Limits::default(),
             max_sessions: 64,
             max_sessions_per_host: 2,
+            reading_threads: 8,
             stop_grace: Duration::from_secs(3),
         }
     }
@@ -109,6 +113,7 @@ impl<S: Source, O: Observer> Server<S, O> {
         let mut sessions = Sessions {
             source: self.source,
             observer: self.observer,
+            reads: Reads::at_most(self.settings.reading_threads),
             settings: self.settings,
             table: HashMap::new(),
             tasks: JoinSet::new(),
@@ -183,6 +188,7 @@ impl Entry {
 struct Sessions<S, O> {
     source: Arc<S>,
     observer: Arc<O>,
+    reads: Reads,
     settings: Settings,
     table: HashMap<SocketAddr, Entry>,
     tasks: JoinSet<()>,
@@ -267,6 +273,7 @@ impl<S: Source, O: Observer> Sessions<S, O> {
             source: Arc::clone(&self.source),
             observer: Arc::clone(&self.observer),
             limits: self.settings.limits.clone(),
+            reads: self.reads.clone(),
             commands: receiver,
             activity: Arc::clone(&activity),
         };

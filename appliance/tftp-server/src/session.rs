@@ -4,16 +4,17 @@ use crate::content::{Content, OpenError, Source};
 use crate::observer::{Observer, Refusal, TransferInfo};
 use crate::options::Limits;
 use crate::packet::{ErrorCode, Mode, Packet, ReadRequest};
-use crate::reader::{self, Reader};
+use crate::reader::{self, Reader, Reads};
 use crate::socket::{TransferSocket, blksize_of_path};
 use crate::transfer::{Blocks, Outcome, Step, Transfer};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 
 /// Longer than any client waits for the first answer.
 const OPEN_PATIENCE: Duration = Duration::from_secs(20);
@@ -85,6 +86,7 @@ pub(crate) struct Session<S, O> {
     pub(crate) source: Arc<S>,
     pub(crate) observer: Arc<O>,
     pub(crate) limits: Limits,
+    pub(crate) reads: Reads,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) activity: Arc<Activity>,
 }
@@ -95,7 +97,7 @@ impl<S: Source, O: Observer> Session<S, O> {
             Ok(socket) => socket,
             Err(error) => return self.refuse(&Refusal::Socket(error.to_string())),
         };
-        let opening = open(&*self.source, &self.request, self.peer, self.local);
+        let opening = open(&*self.source, &self.request, self.peer, self.local, &self.reads);
         let opened = tokio::select! {
             opened = opening => opened,
             _stopped = stop_command(&mut self.commands) => return,
@@ -119,9 +121,10 @@ impl<S: Source, O: Observer> Session<S, O> {
         let begun = Instant::now();
         let (mut transfer, mut step) = Transfer::start(&self.request, content.len(), &limits, Duration::ZERO);
         let info = self.describe(&transfer, content.len());
-        let mut reader = Reader::new(content, transfer.agreed().blksize);
+        let mut reader = Reader::new(content, transfer.agreed().blksize, &self.reads);
         let observer = Arc::clone(&self.observer);
         let mut progress = Progress::new(&*observer, &info, begun);
+        let mut alarm = pin!(sleep_until(begun + transfer.deadline()));
         let mut strangers = 0;
         observer.started(&info);
         let outcome = loop {
@@ -141,7 +144,7 @@ impl<S: Source, O: Observer> Session<S, O> {
                 }
                 Step::End(outcome) => break outcome,
             }
-            step = self.next_step(&mut transfer, &socket, begun, &mut strangers).await;
+            step = self.next_step(&mut transfer, &socket, begun, alarm.as_mut(), &mut strangers).await;
             progress.report(transfer.acked_bytes());
         };
         if let Some(error) = farewell(&outcome) {
@@ -156,10 +159,17 @@ impl<S: Source, O: Observer> Session<S, O> {
         transfer: &mut Transfer,
         socket: &TransferSocket,
         begun: Instant,
+        mut alarm: Pin<&mut Sleep>,
         strangers: &mut u32,
     ) -> Step {
+        // An alarm that rings early costs less than one that is set anew at each packet.
+        let deadline = begun + transfer.deadline();
+        if alarm.is_elapsed() || deadline < alarm.deadline() {
+            alarm.as_mut().reset(deadline);
+        }
         let mut buffer = [0; LONGEST_ANSWER];
         tokio::select! {
+            biased;
             received = socket.receive(&mut buffer) => match received {
                 Ok((len, from)) => {
                     let datagram = buffer.get(..len).unwrap_or_default();
@@ -176,7 +186,7 @@ impl<S: Source, O: Observer> Session<S, O> {
                 Some(Command::Stop(outcome)) => Step::End(outcome),
                 None => Step::End(Outcome::Stopped),
             },
-            () = sleep_until(begun + transfer.deadline()) => transfer.on_timeout(begun.elapsed()),
+            () = alarm => transfer.on_timeout(begun.elapsed()),
         }
     }
 
@@ -229,13 +239,14 @@ async fn open<S: Source>(
     request: &ReadRequest,
     peer: SocketAddr,
     local: IpAddr,
+    reads: &Reads,
 ) -> Result<(Content, Option<Limits>), Refusal> {
     if request.mode == Mode::Mail {
         return Err(Refusal::MailMode);
     }
     let opening = timeout(OPEN_PATIENCE, source.open(request, peer, local));
     let opened = opening.await.map_err(|_elapsed| Refusal::SourceTooSlow)?.map_err(Refusal::Source)?;
-    let content = reader::in_mode(opened.data, request.mode).await;
+    let content = reader::in_mode(opened.data, request.mode, reads).await;
     let content = content.map_err(|error| Refusal::Netascii(error.to_string()))?;
     Ok((content, opened.limits))
 }

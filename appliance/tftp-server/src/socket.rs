@@ -7,7 +7,8 @@ use nix::cmsg_space;
 use nix::libc;
 use nix::sys::socket::sockopt::{IpMtu, Ipv4PacketInfo, Ipv6RecvPacketInfo, UdpGsoSegment};
 use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, getsockopt, recvmsg, sendmsg, setsockopt,
+    ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrStorage, getsockopt, recvmsg, sendmmsg,
+    sendmsg, setsockopt,
 };
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
@@ -147,6 +148,7 @@ fn ipv4_mtu(local: IpAddr, peer: SocketAddr) -> Option<u16> {
 pub(crate) struct TransferSocket {
     socket: UdpSocket,
     peer: SocketAddr,
+    peer_storage: SockaddrStorage,
     /// Whether the kernel still takes a window in one call (UDP_SEGMENT).
     segmenting: bool,
 }
@@ -156,7 +158,7 @@ impl TransferSocket {
         let socket = UdpSocket::from_std(fresh(local, peer)?)?;
         // A kernel that does not know the option would send the whole window as one datagram.
         let segmenting = getsockopt(&socket, UdpGsoSegment).is_ok();
-        Ok(Self { socket, peer, segmenting })
+        Ok(Self { socket, peer, peer_storage: peer.into(), segmenting })
     }
 
     /// The next datagram, from whomever.
@@ -185,37 +187,56 @@ impl TransferSocket {
         blocks: Blocks,
     ) -> io::Result<()> {
         let end = blocks.first + blocks.count;
+        let blksize = transfer.agreed().blksize;
         let mut next = blocks.first;
         while next < end {
-            let count = self.most_at_once(transfer).min(end - next);
+            let count = Self::most_at_once(blksize).min(end - next);
+            let mut headers = [[0; 4]; MOST_PARTS];
+            for (header, number) in headers.iter_mut().zip(next..next + count) {
+                *header = data_header(transfer.block(number).wire);
+            }
             let (first, last) = (transfer.block(next), transfer.block(next + count - 1));
-            reader.prepare(first.offset, last.offset + last.len as u64).await?;
-            let group = Group::gather(transfer, reader, next, count)?;
-            match self.send_group(&group, transfer.agreed().blksize).await {
-                Err(error) if count > 1 && refuses_segments(&error) => self.segmenting = false,
-                Ok(()) | Err(_) => next += count,
+            let stop = last.offset + last.len as u64;
+            let sending = reader.look(first.offset, stop, |bytes| {
+                // What is not at hand yet follows in another call.
+                let all = bytes.len() as u64 == stop - first.offset;
+                let blocks = if all { count } else { bytes.len() as u64 / u64::from(blksize) };
+                let blocks = usize::try_from(blocks).unwrap_or(MOST_PARTS);
+                let parts = Parts::of(headers.get(..blocks).unwrap_or(&headers), bytes, blksize);
+                (self.socket.try_io(Interest::WRITABLE, || self.send_parts(&parts, blksize)), parts.count)
+            });
+            match sending {
+                None => reader.load(first.offset).await?,
+                Some((Ok(sent), _)) => next += sent as u64,
+                Some((Err(error), _)) if error.kind() == io::ErrorKind::WouldBlock => self.socket.writable().await?,
+                Some((Err(error), tried)) if self.segmenting && tried > 1 && refuses_segments(&error) => {
+                    self.segmenting = false;
+                }
+                Some((Err(_), tried)) => next += tried as u64,
             }
         }
         Ok(())
     }
 
     /// The kernel splits at most 64 segments and one IP packet's worth of bytes.
-    fn most_at_once(&self, transfer: &Transfer) -> u64 {
-        if !self.segmenting {
-            return 1;
-        }
-        (65_000 / (u64::from(transfer.agreed().blksize) + 4)).clamp(1, 64)
+    fn most_at_once(blksize: u16) -> u64 {
+        (65_000 / (u64::from(blksize) + 4)).clamp(1, MOST_PARTS as u64)
     }
 
-    async fn send_group(&self, group: &Group<'_>, blksize: u16) -> io::Result<()> {
-        let parts = group.parts();
+    /// Sends all in one call; returns how many blocks went.
+    fn send_parts(&self, parts: &Parts<'_>, blksize: u16) -> io::Result<usize> {
+        let fd = self.socket.as_raw_fd();
+        if parts.count > 1 && !self.segmenting {
+            let mut headers = MultiHeaders::preallocate(parts.count, None);
+            let peers = vec![Some(self.peer_storage); parts.count];
+            let messages: Vec<&[IoSlice<'_>]> = parts.all().chunks(2).collect();
+            return Ok(sendmmsg(fd, &mut headers, &messages, peers, [], MsgFlags::empty())?.count());
+        }
         let segment = blksize.saturating_add(4);
         let segments = [ControlMessage::UdpGsoSegments(&segment)];
-        let control = if group.headers.len() > 1 { segments.as_slice() } else { &[] };
-        let peer = SockaddrStorage::from(self.peer);
-        let fd = self.socket.as_raw_fd();
-        let send = || Ok(sendmsg(fd, &parts, control, MsgFlags::empty(), Some(&peer))?);
-        self.socket.async_io(Interest::WRITABLE, send).await.map(|_bytes| ())
+        let control = if parts.count > 1 { segments.as_slice() } else { &[] };
+        sendmsg(fd, parts.all(), control, MsgFlags::empty(), Some(&self.peer_storage))?;
+        Ok(parts.count)
     }
 }
 
@@ -225,27 +246,66 @@ fn refuses_segments(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|code| codes.contains(&code))
 }
 
-/// Consecutive blocks that leave in one system call.
-struct Group<'a> {
-    headers: Vec<[u8; 4]>,
-    data: Vec<&'a [u8]>,
+/// Most blocks in one system call.
+const MOST_PARTS: usize = 64;
+
+/// Consecutive blocks that leave in one system call: header and data by turns.
+struct Parts<'a> {
+    slices: [IoSlice<'a>; 2 * MOST_PARTS],
+    count: usize,
 }
 
-impl<'a> Group<'a> {
-    fn gather(transfer: &Transfer, reader: &'a Reader, first: u64, count: u64) -> io::Result<Self> {
-        let mut group = Self { headers: Vec::new(), data: Vec::new() };
-        for number in first..first + count {
-            let block = transfer.block(number);
-            let data = reader.bytes(block.offset, block.len);
-            let missing = || io::Error::other(format!("no bytes at {}", block.offset));
-            group.headers.push(data_header(block.wire));
-            group.data.push(data.ok_or_else(missing)?);
+impl<'a> Parts<'a> {
+    /// The blocks with these headers whose data are `bytes`, of which the last may be short or empty.
+    fn of(headers: &'a [[u8; 4]], bytes: &'a [u8], blksize: u16) -> Self {
+        let mut slices = [IoSlice::new(&[]); 2 * MOST_PARTS];
+        let data = bytes.chunks(blksize.max(1).into()).chain(std::iter::repeat(&[][..]));
+        let both = headers.iter().zip(data).flat_map(|(header, data)| [header.as_slice(), data]);
+        for (slice, part) in slices.iter_mut().zip(both) {
+            *slice = IoSlice::new(part);
         }
-        Ok(group)
+        Self { slices, count: headers.len().min(MOST_PARTS) }
     }
 
-    fn parts(&self) -> Vec<IoSlice<'_>> {
-        let pairs = self.headers.iter().zip(&self.data);
-        pairs.flat_map(|(header, data)| [IoSlice::new(header), IoSlice::new(data)]).collect()
+    fn all(&self) -> &[IoSlice<'a>] {
+        self.slices.get(..2 * self.count).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::content::Content;
+    use crate::options::Limits;
+    use crate::packet::ReadRequest;
+    use crate::reader::Reads;
+    use crate::transfer::Step;
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn a_window_leaves_as_the_same_packets_with_and_without_the_kernels_splitting() {
+        let content: Vec<u8> = (0..1428u32 * 60).map(|index| (index / 97) as u8).collect();
+        for segmenting in [true, false] {
+            let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+            client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            let mut socket =
+                TransferSocket::open(IpAddr::V4(Ipv4Addr::LOCALHOST), client.local_addr().unwrap()).unwrap();
+            socket.segmenting &= segmenting;
+            let request = ReadRequest::octet("x").with("blksize", 1428).with("windowsize", 64);
+            let len = content.len() as u64;
+            let (mut transfer, _) = Transfer::start(&request, len, &Limits::default(), Duration::ZERO);
+            let step = transfer.on_packet(&Packet::Ack(0), Duration::ZERO);
+            let Step::SendBlocks(blocks) = step else { panic!("{step:?}") };
+            assert_eq!(blocks, Blocks { first: 1, count: 61 }, "60 full blocks and an empty one");
+            let mut reader = Reader::new(Content::from(content.clone()), 1428, &Reads::at_most(1));
+            socket.send_blocks(&transfer, &mut reader, blocks).await.unwrap();
+            let mut buffer = [0; 2000];
+            for number in 1..=61u16 {
+                let len = client.recv(&mut buffer).unwrap();
+                let start = 1428 * usize::from(number - 1);
+                let data = &content[start..(start + 1428).min(content.len())];
+                assert_eq!(buffer[..len], [&data_header(number), data].concat(), "block {number}");
+            }
+        }
     }
 }

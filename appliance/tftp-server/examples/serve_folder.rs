@@ -1,4 +1,6 @@
-//! Serves the files of one directory: `cargo run -p tftp-server --example serve_dir -- DIR [ADDRESS:PORT]`.
+//! Serves the files of one folder: `cargo run -p tftp-server --example serve_folder -- FOLDER [ADDRESS:PORT [SESSIONS]]`.
+//!
+//! SESSIONS raises the limits on transfers at once, also those of one client address; without it they are 64 and 2.
 
 use std::fs::File;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -8,9 +10,9 @@ use tftp_server::{
     Content, Observer, OpenError, Opened, Outcome, ReadRequest, Refusal, Server, Settings, Source, TransferInfo, path,
 };
 
-struct Directory(PathBuf);
+struct Folder(PathBuf);
 
-impl Source for Directory {
+impl Source for Folder {
     async fn open(&self, request: &ReadRequest, _peer: SocketAddr, _local: IpAddr) -> Result<Opened, OpenError> {
         let name = path::normalize(&request.filename).map_err(|_| OpenError::AccessDenied)?;
         let root = self.0.clone();
@@ -50,10 +52,15 @@ impl Observer for Print {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
-    let directory = arguments.next().ok_or("usage: serve_dir DIR [ADDRESS:PORT]")?;
+    let folder = arguments.next().ok_or("usage: serve_folder FOLDER [ADDRESS:PORT [SESSIONS]]")?;
     let address = arguments.next().unwrap_or_else(|| "127.0.0.1:6969".to_owned());
-    let directory = Directory(PathBuf::from(directory).canonicalize()?);
-    let server = Server::new(vec![UdpSocket::bind(address)?], directory, Print, Settings::default())?;
+    let mut settings = Settings::default();
+    if let Some(sessions) = arguments.next() {
+        settings.max_sessions = sessions.parse()?;
+        settings.max_sessions_per_host = settings.max_sessions;
+    }
+    let folder = Folder(PathBuf::from(folder).canonicalize()?);
+    let server = Server::new(vec![UdpSocket::bind(address)?], folder, Print, settings)?;
     println!("listening on {:?}; Ctrl-C ends", server.local_addrs());
     let interrupted = async {
         let _ = tokio::signal::ctrl_c().await;
