@@ -205,6 +205,7 @@ mod tests {
             image,
             disk: DiskRule::Only,
             seen_disk: None,
+            erase: false,
             hostname: HostName::new("node").unwrap(),
             parameters: BTreeMap::new(),
             files: Vec::new(),

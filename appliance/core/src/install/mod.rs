@@ -56,6 +56,9 @@ pub struct Plan {
     pub disk: DiskRule,
     /// The disk the person saw in the dialog; it has to be the one the rule still chooses.
     pub seen_disk: Option<SeenDisk>,
+    /// A person confirmed that what is on the disk may go; without, only an empty disk is written.
+    #[serde(default)]
+    pub erase: bool,
     pub hostname: HostName,
     pub parameters: BTreeMap<String, String>,
     pub files: Vec<FileTemplate>,

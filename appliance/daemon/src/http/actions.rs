@@ -129,7 +129,8 @@ pub async fn install(
                 compression: image.compression,
                 raw_bytes: image.raw_bytes,
             };
-            let plan = plan(&known, &profile, frozen, rule, disk.as_ref().map(SeenDisk::of), parameters);
+            let seen = disk.as_ref().map(SeenDisk::of);
+            let plan = Plan { erase: request.erase, ..plan(&known, &profile, frozen, rule, seen, parameters) };
             answers::check(&plan).map_err(|error| field("profile", crate::chain(&error)))?;
             let bound = Binding { macs: known.macs.clone(), uuid: known.uuid };
             let now = tx.now();
@@ -190,6 +191,7 @@ fn plan(
         image,
         disk,
         seen_disk,
+        erase: false,
         hostname: host.name.clone(),
         parameters,
         files: profile.files.clone(),

@@ -402,6 +402,13 @@ fn make_order(
             plan.disk, disk.name
         )));
     }
+    // Once the permission is used, what is on the disk is the install's own half-written work.
+    if install.state.arm.consumed.is_none() && !plan.erase && !disk.content.blank {
+        let (name, content) = (&disk.name, disk.content_sentence());
+        return Ok(Err(format!(
+            "{name} holds {content}, and nobody confirmed that it may be erased. Install again and confirm."
+        )));
+    }
     let target = DiskTarget {
         name: disk.name.clone(),
         serial: disk.serial.clone(),

@@ -113,6 +113,7 @@ pub fn install(tx: &mut Tx<'_>, host: HostId) -> Install {
             },
             disk: DiskRule::Only,
             seen_disk: None,
+            erase: false,
             hostname: known.name.clone(),
             parameters: BTreeMap::new(),
             files: Vec::new(),
