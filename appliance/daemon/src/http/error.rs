@@ -15,6 +15,9 @@ use warp::reply::Response;
 pub enum Error {
     #[error("{0}")]
     NotFound(String),
+    /// There is such a path, for other methods.
+    #[error("This path is for {allowed}.")]
+    Method { allowed: String },
     #[error("{0}")]
     Invalid(String),
     /// Form fields and what is wrong with each.
@@ -52,6 +55,7 @@ impl Error {
     pub fn status(&self) -> StatusCode {
         match self {
             Error::NotFound(_) => StatusCode::NOT_FOUND,
+            Error::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Error::Invalid(_) | Error::Fields(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Error::Conflict(_) => StatusCode::CONFLICT,
             Error::NotLoggedIn => StatusCode::UNAUTHORIZED,
@@ -80,6 +84,11 @@ impl Error {
         let mut response = Response::new(Bytes::from(body.to_string()).into());
         *response.status_mut() = status;
         response.headers_mut().insert("content-type", http::HeaderValue::from_static("application/json"));
+        if let Error::Method { allowed } = self
+            && let Ok(allowed) = http::HeaderValue::from_str(allowed)
+        {
+            response.headers_mut().insert("allow", allowed);
+        }
         response
     }
 

@@ -8,6 +8,7 @@ pub mod api;
 pub mod boot;
 pub mod error;
 pub mod files;
+mod form;
 pub mod ui;
 
 use crate::{auth::Auth, catalog::Catalog, config::Config, inventory::Inventory, media::Media};

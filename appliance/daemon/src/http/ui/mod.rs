@@ -12,7 +12,6 @@
 //! Every request passes [`answer`]: name, method, origin, session and token are checked there and nowhere else.
 
 mod entry;
-mod form;
 mod history;
 mod host_view;
 mod hosts;
@@ -25,10 +24,14 @@ mod view;
 
 pub(super) use session::{same, session_cookie};
 
-use super::{Ends, State, ends, error::Error, with};
+use super::{
+    Ends, State, ends,
+    error::Error,
+    form::{self, Form},
+    with,
+};
 use crate::auth::Person;
 use bytes::{Buf, Bytes};
-use form::Form;
 use futures_util::{Stream, StreamExt as _};
 use http::{HeaderMap, Method, StatusCode};
 use rackberry_core::event::Actor;

@@ -2,7 +2,7 @@
 
 /// Fields in the order they came; a name may come twice.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Form(Vec<(String, String)>);
+pub(in crate::http) struct Form(Vec<(String, String)>);
 
 impl Form {
     pub fn parse(bytes: &[u8]) -> Self {
@@ -22,6 +22,11 @@ impl Form {
         self.0.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value)
     }
 
+    /// The names, in the order they came.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_str())
+    }
+
     /// The fields whose name begins so, without that beginning.
     pub fn below<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
         self.0.iter().filter_map(move |(name, value)| Some((name.strip_prefix(prefix)?, value.as_str())))
@@ -29,7 +34,7 @@ impl Form {
 }
 
 /// `%41` to `A` and `+` to a blank; a broken escape stays as it is, and what is no UTF-8 becomes U+FFFD.
-pub(super) fn decode(text: &[u8]) -> String {
+pub(in crate::http) fn decode(text: &[u8]) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some((first, after)) = rest.split_first() {
@@ -49,7 +54,7 @@ pub(super) fn decode(text: &[u8]) -> String {
 }
 
 /// A text as one part of a query, path or cookie (RFC 3986 unreserved signs stay).
-pub(super) fn encode(text: &str) -> String {
+pub(in crate::http) fn encode(text: &str) -> String {
     text.bytes()
         .map(|byte| match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),

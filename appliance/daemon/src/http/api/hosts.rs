@@ -1,0 +1,287 @@
+//! Hosts: listed, shown, enrolled, changed, forgotten.
+
+use super::{
+    Call,
+    table::{Access, Answer, Body, Field, Kind, Route, Schema, Verb, json, may, must},
+};
+use crate::{
+    http::{State, actions, error::Error},
+    inventory::HostEntry,
+};
+use rackberry_core::{
+    event::{EventKind, Station},
+    host::{BootPolicy, Host, MacAddr},
+    install::Install,
+    status::{Condition, Signs, describe},
+    text::{CleanText, HostName},
+    time::Timestamp,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json as object};
+
+/// The words of a host's policy.
+const POLICIES: Kind = Kind::Word(&["default", "local-disk", "ram-os", "own-files", "ignore"]);
+
+const STORED: &[Field] = &[
+    must("id", Kind::Text, "Never changes."),
+    must("name", Kind::Text, "Unique on a box."),
+    must("macs", Kind::Texts, "Every MAC address it was seen with."),
+    may("uuid", Kind::Text, "From SMBIOS, if it identifies the machine."),
+    must("policy", POLICIES, "What a network boot of it leads to."),
+    must("tags", Kind::Texts, "Words of yours."),
+    must("note", Kind::Text, "A line of yours."),
+    may("facts", Kind::Object, "Its hardware, once the RAM OS has reported it."),
+];
+
+/// A host as it is stored.
+static HOST: Schema = Schema { name: "Host", about: "A machine that may be booted.", fields: STORED, open: true };
+
+/// A host and what it does.
+pub(super) static SHOWN: Schema = Schema {
+    name: "HostState",
+    about: "A machine that may be booted, and what it does now; it has every member of a Host too.",
+    fields: &[
+        must("id", Kind::Text, "Never changes."),
+        must("name", Kind::Text, "Unique on a box."),
+        must("macs", Kind::Texts, "Every MAC address it was seen with."),
+        must("condition", Kind::Text, "What it does, for programs."),
+        must("word", Kind::Text, "What it does, in one word."),
+        must("sentence", Kind::Text, "What happens now."),
+        may("percent", Kind::Number, "How far the task under way got."),
+        may("install", Kind::One(&super::installs::INSTALL), "The install under way, else the last one."),
+        may("last_seen", Kind::Number, "When it was heard last, on the box's own clock, in milliseconds."),
+        may("address", Kind::Text, "Where it was heard last."),
+        must("stations", Kind::Objects, "The stations of its boot: name, time, detail."),
+        must("now", Kind::Number, "The box's own clock now, in milliseconds."),
+    ],
+    open: true,
+};
+
+static REMOVED: Schema = Schema {
+    name: "Removed",
+    about: "What is gone.",
+    fields: &[must("removed", Kind::Text, "Its id or name.")],
+    open: false,
+};
+
+pub(super) static ROUTES: &[Route] = &[
+    Route {
+        verb: Verb::Get,
+        path: "/hosts",
+        access: Access::Viewer,
+        name: "listHosts",
+        command: "host list",
+        summary: "Every host and what it does.",
+        query: &[],
+        body: Body::None,
+        answer: Answer::List(&SHOWN),
+        run: |call| json(list(call)),
+    },
+    Route {
+        verb: Verb::Post,
+        path: "/hosts",
+        access: Access::Admin,
+        name: "enrolHosts",
+        command: "host add",
+        summary: "Enrols every host of a list, or none of them.",
+        query: &[],
+        body: Body::Json(&[
+            must("list", Kind::Text, "MAC[, name[, serial[, uuid]]] a line."),
+            may("pattern", Kind::Text, "Names for those without one, for example node-%02d."),
+        ]),
+        answer: Answer::List(&HOST),
+        run: |call| json(enrol(call)),
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/hosts/{host}",
+        access: Access::Viewer,
+        name: "showHost",
+        command: "host show",
+        summary: "One host and what it does.",
+        query: &[],
+        body: Body::None,
+        answer: Answer::One(&SHOWN),
+        run: |call| json(show(call)),
+    },
+    Route {
+        verb: Verb::Patch,
+        path: "/hosts/{host}",
+        access: Access::Admin,
+        name: "changeHost",
+        command: "host set",
+        summary: "Changes what is given.",
+        query: &[],
+        body: Body::Json(&[
+            may("name", Kind::Text, "Its new name."),
+            may("policy", POLICIES, "What a network boot of it leads to."),
+            may("tags", Kind::Texts, "In place of the tags it has."),
+            may("note", Kind::Text, "A line of yours."),
+            may("add_mac", Kind::Text, "One more address of it."),
+        ]),
+        answer: Answer::One(&HOST),
+        run: |call| json(change(call)),
+    },
+    Route {
+        verb: Verb::Delete,
+        path: "/hosts/{host}",
+        access: Access::Admin,
+        name: "forgetHost",
+        command: "host rm",
+        summary: "Forgets a host; a network boot enters it anew. Its disk is not touched.",
+        query: &[],
+        body: Body::None,
+        answer: Answer::One(&REMOVED),
+        run: |call| json(forget(call)),
+    },
+];
+
+/// A host as the API and the command line show it.
+#[derive(Debug, Clone, Serialize)]
+struct HostJson {
+    #[serde(flatten)]
+    host: Host,
+    condition: Condition,
+    word: &'static str,
+    sentence: String,
+    /// Percent of the task under way, if it has any.
+    percent: Option<u8>,
+    install: Option<Install>,
+    last_seen: Option<Timestamp>,
+    address: Option<std::net::IpAddr>,
+    stations: Vec<(Station, Timestamp, CleanText)>,
+    /// This box's time, to compare the others with.
+    now: Timestamp,
+}
+
+/// Word and sentence for a host of the snapshot.
+#[must_use]
+pub fn signs_of(state: &State, entry: &HostEntry, now: Timestamp) -> (Condition, String) {
+    let stations: Vec<(Station, Timestamp)> = entry
+        .trace
+        .as_ref()
+        .map(|trace| trace.stations.iter().map(|(station, at, _)| (*station, *at)).collect())
+        .unwrap_or_default();
+    describe(&Signs {
+        host: &entry.host,
+        install: entry.install.as_deref(),
+        stations: &stations,
+        in_ram_since: entry.ram.as_ref().map(|ram| ram.since),
+        last_seen: entry.last_seen,
+        progress: progress_of(entry),
+        last_news: entry.live.as_ref().map(|live| live.last_news),
+        idle_to_disk: state.config.idle_to_disk,
+        now,
+    })
+}
+
+/// How far the task under way got.
+#[must_use]
+pub fn progress_of(entry: &HostEntry) -> Option<rackberry_core::agent::Progress> {
+    let current = entry.active_install()?.state.current()?;
+    entry.live.as_ref()?.progress.get(&current.spec.name).copied()
+}
+
+fn host_json(state: &State, entry: &HostEntry) -> HostJson {
+    let now = state.inventory.clock().now();
+    let (condition, sentence) = signs_of(state, entry, now);
+    HostJson {
+        host: (*entry.host).clone(),
+        condition,
+        word: condition.word(),
+        sentence,
+        percent: progress_of(entry).map(|progress| progress.percent()),
+        install: entry.install.as_deref().cloned(),
+        last_seen: entry.last_seen,
+        address: entry.address,
+        stations: entry.trace.as_ref().map(|trace| trace.stations.clone()).unwrap_or_default(),
+        now,
+    }
+}
+
+async fn list(call: Call) -> Result<Vec<HostJson>, Error> {
+    let snapshot = call.state.inventory.snapshot();
+    Ok(snapshot.hosts.values().map(|entry| host_json(&call.state, entry)).collect())
+}
+
+async fn show(call: Call) -> Result<HostJson, Error> {
+    let host = call.host()?;
+    let snapshot = call.state.inventory.snapshot();
+    let entry =
+        snapshot.host(host.id).ok_or_else(|| Error::NotFound(format!("{} was removed meanwhile.", host.name)))?;
+    Ok(host_json(&call.state, entry))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EnrolBody {
+    list: String,
+    #[serde(default)]
+    pattern: String,
+}
+
+async fn enrol(call: Call) -> Result<Vec<Host>, Error> {
+    let body: EnrolBody = call.json()?;
+    let list = actions::read_list(&body.list).map_err(|wrong| {
+        Error::Fields(wrong.into_iter().map(|(n, text)| ("list".to_owned(), format!("Line {n}: {text}"))).collect())
+    })?;
+    let Call { state, actor, .. } = call;
+    let hosts = actions::enrol(&state, list, &body.pattern, actor).await?;
+    Ok(hosts.iter().map(|host| (**host).clone()).collect())
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct ChangeBody {
+    name: Option<String>,
+    policy: Option<BootPolicy>,
+    tags: Option<Vec<CleanText>>,
+    note: Option<CleanText>,
+    add_mac: Option<MacAddr>,
+}
+
+async fn change(call: Call) -> Result<Host, Error> {
+    let body: ChangeBody = call.json()?;
+    let id = call.host()?.id;
+    let Call { state, actor, .. } = call;
+    let changed = state
+        .inventory
+        .transact(move |tx| {
+            let known = tx.host(id).ok_or_else(|| Error::NotFound("The host was removed meanwhile.".to_owned()))?;
+            let mut host = (*known).clone();
+            let mut what = Vec::new();
+            if let Some(name) = body.name {
+                host.name = HostName::new(&name)
+                    .map_err(|error| Error::Fields(vec![("name".to_owned(), error.to_string())]))?;
+                what.push(format!("name {}", host.name));
+            }
+            if let Some(policy) = body.policy {
+                host.policy = policy;
+                what.push(format!("policy {}", serde_json::to_value(policy).unwrap_or_default()));
+            }
+            if let Some(tags) = body.tags {
+                host.tags = tags.into_iter().take(32).collect();
+                what.push("tags".to_owned());
+            }
+            if let Some(note) = body.note {
+                host.note = note;
+                what.push("note".to_owned());
+            }
+            if let Some(mac) = body.add_mac {
+                host.macs.push(mac);
+                what.push(format!("address {mac}"));
+            }
+            let host = tx.put_host(&host)?;
+            let kind = EventKind::HostChanged { what: CleanText::new(&what.join(", ")) };
+            tx.record(Some(id), None, actor, kind)?;
+            Ok::<_, Error>(host)
+        })
+        .await?;
+    Ok((*changed).clone())
+}
+
+async fn forget(call: Call) -> Result<Value, Error> {
+    let id = call.host()?.id;
+    let Call { state, actor, .. } = call;
+    actions::forget(&state, id, actor).await.map(|()| object!({ "removed": id }))
+}

@@ -1,0 +1,196 @@
+//! Images: listed, taken in, removed.
+
+use super::{
+    Call, Upload,
+    table::{Access, Answer, Body, Kind, Route, Schema, Verb, json, may, must},
+};
+use crate::{
+    http::{State, error::Error},
+    media::{Import, ImportError},
+};
+use futures_util::StreamExt as _;
+use rackberry_core::{
+    event::Actor,
+    image::{Digest, Image},
+    text::CleanText,
+};
+use std::{sync::Arc, time::Duration};
+
+/// Of a refused upload so many bytes are taken in and thrown away, so that its sender gets to read why.
+const DRAIN: usize = 256 << 20;
+/// And no longer than this.
+const DRAIN_FOR: Duration = Duration::from_secs(10);
+
+static IMAGE: Schema = Schema {
+    name: "Image",
+    about: "Imported media.",
+    fields: &[
+        must("digest", Kind::Text, "SHA-256 of the file as it came and is served."),
+        must("name", Kind::Text, "Unique on a box."),
+        must("kind", Kind::Word(&["disk", "unknown"]), "Told by its content."),
+        must("size_bytes", Kind::Number, "Of the file as it is served."),
+        must("compression", Kind::Word(&["none", "gzip", "xz", "zstd", "bzip2"]), "Told by its first bytes."),
+        may("raw_bytes", Kind::Number, "Once unpacked, if that was found out."),
+        must("origin", Kind::Text, "Where it came from."),
+        must("verdict", Kind::Text, "What vouches for it."),
+        may("arch", Kind::Text, "The architecture it is for, if that is known."),
+        must("imported_wall", Kind::Number, "When, in milliseconds since 1970; 0 if the box did not know."),
+    ],
+    open: false,
+};
+
+pub(super) static ROUTES: &[Route] = &[
+    Route {
+        verb: Verb::Get,
+        path: "/images",
+        access: Access::Viewer,
+        name: "listImages",
+        command: "image list",
+        summary: "Every image.",
+        query: &[],
+        body: Body::None,
+        answer: Answer::List(&IMAGE),
+        run: |call| json(list(call)),
+    },
+    Route {
+        verb: Verb::Post,
+        path: "/images",
+        access: Access::Admin,
+        name: "importImage",
+        command: "image import",
+        summary: "Takes an image in.",
+        query: &[
+            must("name", Kind::Text, "What people and profiles call it."),
+            may("sha256", Kind::Text, "It is refused unless it has this digest."),
+            may("origin", Kind::Text, "Where it came from; `upload` if not given."),
+        ],
+        body: Body::Bytes("The image as it is, packed or not."),
+        answer: Answer::One(&IMAGE),
+        run: |call| json(import(call)),
+    },
+    Route {
+        verb: Verb::Delete,
+        path: "/images/{image}",
+        access: Access::Admin,
+        name: "removeImage",
+        command: "image rm",
+        summary: "Removes an image that no install under way reads.",
+        query: &[],
+        body: Body::None,
+        answer: Answer::One(&IMAGE),
+        run: |call| json(remove(call)),
+    },
+];
+
+async fn list(call: Call) -> Result<Vec<Image>, Error> {
+    let snapshot = call.state.inventory.snapshot();
+    Ok(snapshot.images.values().map(|image| (**image).clone()).collect())
+}
+
+/// What is asked for beside the bytes.
+struct Wanted {
+    name: String,
+    sha256: String,
+    origin: String,
+}
+
+/// Takes an image as a stream: nothing is held in memory, and a broken-off upload leaves nothing.
+async fn import(call: Call) -> Result<Image, Error> {
+    let wanted = Wanted { name: call.query("name"), sha256: call.query("sha256"), origin: call.query("origin") };
+    let Call { state, actor, upload, .. } = call;
+    let Some(mut body) = upload else { return Err(Error::Mistake("an import without its bytes".to_owned())) };
+    let taken = take_in(state, actor, wanted, &mut body).await;
+    if taken.is_err() {
+        // Whoever still sends reads no answer.
+        let _ = tokio::time::timeout(DRAIN_FOR, async {
+            let mut left = DRAIN;
+            while let Some(Ok(piece)) = body.next().await {
+                left = left.saturating_sub(piece.len());
+                if left == 0 {
+                    return;
+                }
+            }
+        })
+        .await;
+    }
+    taken
+}
+
+async fn take_in(state: State, actor: Actor, wanted: Wanted, body: &mut Upload) -> Result<Image, Error> {
+    let name = CleanText::new(&wanted.name);
+    if name.is_empty() {
+        return Err(Error::Fields(vec![("name".to_owned(), "An image needs a name.".to_owned())]));
+    }
+    let digest = match wanted.sha256.as_str() {
+        "" => None,
+        text => Some(
+            text.parse::<Digest>().map_err(|error| Error::Fields(vec![("sha256".to_owned(), format!("{error}."))]))?,
+        ),
+    };
+    if let Some(other) = state.inventory.snapshot().image_by_name(name.as_str())
+        && digest != Some(other.digest)
+    {
+        return Err(Error::Conflict(format!(
+            "There is an image named {name} already. Remove it, or choose another name."
+        )));
+    }
+    let unique = crate::auth::Token::random()?.hex();
+    let mut incoming = blocking({
+        let media = state.media.clone();
+        move || Import::start(&media, &unique)
+    })
+    .await?;
+    while let Some(piece) = body.next().await {
+        let bytes = piece.map_err(|error| Error::Invalid(format!("The upload broke off: {error}.")))?;
+        incoming = blocking(move || incoming.write(&bytes).map(|()| incoming)).await?;
+    }
+    let origin = CleanText::new(if wanted.origin.is_empty() { "upload" } else { &wanted.origin });
+    let wall = state.inventory.clock().wall();
+    let image = blocking(move || incoming.finish(name, origin, digest, wall)).await?;
+    let stored = state.inventory.transact(move |tx| tx.put_image(image, actor)).await?;
+    Ok((*stored).clone())
+}
+
+async fn blocking<T: Send + 'static>(
+    act: impl FnOnce() -> Result<T, ImportError> + Send + 'static,
+) -> Result<T, Error> {
+    match tokio::task::spawn_blocking(act).await {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(error)) => Err(Error::Import(error)),
+        Err(error) => Err(Error::Mistake(error.to_string())),
+    }
+}
+
+async fn remove(call: Call) -> Result<Image, Error> {
+    let name = call.part("image");
+    let Call { state, actor, .. } = call;
+    remove_image(&state, &name, actor).await.map(|image| (*image).clone())
+}
+
+/// Removes an image that no running install reads.
+///
+/// # Errors
+/// If it is unknown or in use.
+pub async fn remove_image(state: &State, name: &str, actor: Actor) -> Result<Arc<Image>, Error> {
+    let name = name.to_owned();
+    let removed = state
+        .inventory
+        .transact(move |tx| {
+            let by_digest = name.parse::<Digest>().ok().and_then(|digest| tx.image(digest));
+            let image = by_digest.or_else(|| tx.state().image_by_name(&name).cloned()).ok_or_else(|| {
+                Error::NotFound(format!("There is no image {}.", rackberry_core::text::clean(&name, 60)))
+            })?;
+            if tx.active_installs().iter().any(|install| install.plan.image.digest == image.digest) {
+                return Err(Error::Conflict(format!("An install is under way that reads {}.", image.name)));
+            }
+            tx.remove_image(image.digest, actor)?;
+            Ok::<_, Error>(image)
+        })
+        .await?;
+    let (media, gone) = (state.media.clone(), removed.clone());
+    let unlinked = tokio::task::spawn_blocking(move || media.remove(&gone)).await;
+    if let Ok(Err(error)) = unlinked {
+        tracing::warn!(error = crate::chain(&error), "an image left its file behind");
+    }
+    Ok(removed)
+}

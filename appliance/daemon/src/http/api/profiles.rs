@@ -1,0 +1,81 @@
+//! Profiles: listed, and rendered for a host without touching it.
+
+use super::{
+    Call,
+    table::{Access, Answer, Body, Kind, Route, Schema, Verb, json, must},
+};
+use crate::http::{actions, error::Error};
+use rackberry_core::{boot::answers, profile::Profile};
+use serde_json::{Value, json as object};
+
+static PROFILE: Schema = Schema {
+    name: "Profile",
+    about: "An installable system.",
+    fields: &[
+        must("name", Kind::Text, "The folder's name."),
+        must("title", Kind::Text, "For people."),
+        must("description", Kind::Text, "For people."),
+        must("image", Kind::Text, "The image it installs, by name."),
+        must("arch", Kind::Text, "The architecture it runs on."),
+        must("min_memory_mb", Kind::Number, "Memory it needs, in megabytes."),
+        must("parameters", Kind::Objects, "What may be set when it is installed."),
+        must("workflow", Kind::Object, "Its tasks."),
+        must("files", Kind::Objects, "Templates of what is put into the written system."),
+    ],
+    open: true,
+};
+
+static RENDERED: Schema = Schema {
+    name: "Rendered",
+    about: "Every file that would be put into this host's system.",
+    fields: &[
+        must("profile", Kind::Text, "The profile's name."),
+        must("host", Kind::Text, "The host's name."),
+        must("files", Kind::Objects, "Path, mode and content."),
+        must("workflow", Kind::Object, "The profile's tasks."),
+    ],
+    open: false,
+};
+
+pub(super) static ROUTES: &[Route] = &[
+    Route {
+        verb: Verb::Get,
+        path: "/profiles",
+        access: Access::Viewer,
+        name: "listProfiles",
+        command: "profile list",
+        summary: "Every profile.",
+        query: &[],
+        body: Body::None,
+        answer: Answer::List(&PROFILE),
+        run: |call| json(list(call)),
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/hosts/{host}/render/{profile}",
+        access: Access::Viewer,
+        name: "renderProfile",
+        command: "profile render",
+        summary: "Every byte that would be put into this host's system, without touching it.",
+        query: &[],
+        body: Body::None,
+        answer: Answer::One(&RENDERED),
+        run: |call| json(render(call)),
+    },
+];
+
+async fn list(call: Call) -> Result<Vec<Profile>, Error> {
+    Ok(call.state.catalog.iter().map(|profile| (**profile).clone()).collect())
+}
+
+async fn render(call: Call) -> Result<Value, Error> {
+    let (host, name) = (call.host()?, call.part("profile"));
+    let profile =
+        call.state.catalog.get(&name).ok_or_else(|| {
+            Error::NotFound(format!("There is no profile {}.", rackberry_core::text::clean(&name, 60)))
+        })?;
+    let plan = actions::example(&host, profile);
+    let files = answers::render(&plan, &host, "http://192.0.2.1", "TOKEN")
+        .map_err(|error| Error::Invalid(crate::chain(&error)))?;
+    Ok(object!({ "profile": profile.name, "host": host.name, "files": files, "workflow": profile.workflow }))
+}
