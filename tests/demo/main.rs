@@ -1,17 +1,20 @@
 //! `./x demo`: a rack of two bare virtual machines, one BIOS and one UEFI, and a box that installs Debian on them.
 //!
 //! With `--once` nobody has to press anything: the command line does, every milestone is printed with the seconds since
-//! its machine was switched on, and the end is the exit code.
+//! its machine was switched on, and the end is the exit code. However it ends, box, machines and network end with it.
 
 #![allow(clippy::indexing_slicing, reason = "a JSON value indexed by a name that it lacks is null, never a panic")]
 
+mod ending;
+
 use anyhow::{Context, Result, bail};
+use ending::Ending;
 use std::{
     path::PathBuf,
     time::{Duration, Instant},
 };
 use system_tests::{
-    netns,
+    leftovers,
     rack::{self, Rack},
     vm::{Firmware, Vm},
 };
@@ -22,8 +25,22 @@ const PROMISE: Duration = Duration::from_secs(600);
 const LIMIT: Duration = Duration::from_secs(1200);
 
 fn main() -> Result<()> {
-    let once = std::env::args().any(|argument| argument == "--once");
-    netns::sweep();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let once = match arguments.as_slice() {
+        [] => false,
+        ["--once"] => true,
+        [ending::CLEANER, maker] => return ending::clean_after(maker),
+        other => bail!("rackberry-demo knows --once and nothing else, not {other:?}"),
+    };
+    leftovers::sweep();
+    let ending = Ending::begin()?;
+    let result = run(once);
+    ending.end();
+    result
+}
+
+fn run(once: bool) -> Result<()> {
     let rack = Rack::start("")?;
     import(&rack)?;
     let machines = [("BIOS", Firmware::Bios, "52:54:00:77:01:01"), ("UEFI", Firmware::OvmfPxe, "52:54:00:77:01:02")];
@@ -57,12 +74,18 @@ fn import(rack: &Rack) -> Result<()> {
 
 fn attended(rack: &Rack, running: &mut [(&str, Vm, Instant)]) -> Result<()> {
     let code = rack.appliance.one_time_code()?;
+    let page = rack.appliance.url("");
     println!();
-    println!("  The page:        {}", rack.appliance.url("/"));
+    println!("  The page:        {page}/");
     println!("  One-time code:   {code}");
     println!();
     println!("  Two machines with empty disks are booting from the network. Open the page, enter the code,");
-    println!("  choose a name and a password, and press Install on each of them. Ctrl-C ends the demo.");
+    println!("  choose a name and a password, and press Install on each of them.");
+    println!("  They, the box and their network exist only within this computer; Ctrl-C ends them all.");
+    println!();
+    println!("  If your browser runs on another computer, run this there first and then open the same address:");
+    let port = page.rsplit(':').next().unwrap_or_default();
+    println!("      ssh -N -L {port}:127.0.0.1:{port} root@THIS-COMPUTER");
     println!();
     let mut said = std::collections::BTreeMap::new();
     loop {

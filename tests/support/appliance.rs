@@ -1,6 +1,7 @@
 //! The program under test: started in a namespace, killed and started again on one state directory.
 
 use crate::console::Console;
+use crate::leftovers;
 use crate::netns::Netns;
 use anyhow::{Context, Result, anyhow, bail};
 use rustix::process::{Pid, Signal};
@@ -105,7 +106,7 @@ impl Appliance {
     /// # Errors
     /// As [`Appliance::start`].
     pub fn start_with(binary: &Path, ns: &Netns, config: &str, environment: &[(&str, &str)]) -> Result<Self> {
-        let dir = tempfile::Builder::new().prefix("rackberry-state-").tempdir()?;
+        let dir = leftovers::folder("state")?;
         std::fs::write(dir.path().join("rackberry.toml"), config)?;
         std::fs::create_dir(dir.path().join("state"))?;
         let page = TcpListener::bind("127.0.0.1:0").context("open the page's port")?;
@@ -219,6 +220,7 @@ impl Appliance {
         command.envs(self.environment.iter().map(|(k, v)| (k, v)));
         let page = self.page.try_clone().context("share the page's socket")?;
         command.stdin(Stdio::from(std::os::fd::OwnedFd::from(page))).stdout(Stdio::piped()).stderr(Stdio::piped());
+        leftovers::end_with_us(&mut command);
         let mut child = command.spawn().with_context(|| format!("start {}", self.binary.display()))?;
         let copy = self.dir.path().join("log");
         if let Some(output) = child.stdout.take() {

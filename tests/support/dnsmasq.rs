@@ -1,6 +1,7 @@
 //! dnsmasq in a namespace: a server that many networks run, to prove the tests on and to stand beside.
 
 use crate::console::Console;
+use crate::leftovers;
 use crate::netns::Netns;
 use anyhow::{Context, Result};
 use std::path::Path;
@@ -21,7 +22,7 @@ impl Dnsmasq {
     /// # Errors
     /// When dnsmasq is missing or refuses an argument; its words are in the error.
     pub fn start(ns: &Netns, arguments: &[&str]) -> Result<Self> {
-        let dir = tempfile::Builder::new().prefix("rackberry-dnsmasq-").tempdir()?;
+        let dir = leftovers::folder("dnsmasq")?;
         let root = dir.path().join("tftp");
         std::fs::create_dir(&root)?;
         let mut command = ns.command("dnsmasq");
@@ -30,6 +31,7 @@ impl Dnsmasq {
         command.arg(format!("--dhcp-leasefile={}", dir.path().join("leases").display()));
         command.arg(format!("--tftp-root={}", root.display()));
         command.args(arguments.iter().map(|argument| format!("--{argument}")));
+        leftovers::end_with_us(&mut command);
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
         let console = Console::new();
         let messages = child.as_mut().ok().and_then(|child| child.stderr.take());

@@ -1,6 +1,7 @@
 //! A rack made of kernel namespaces and emulated machines, to try the appliance as its users' machines would.
 //!
 //! - [`netns`]: private networks: bridges, taps, veth pairs; nothing outside them hears a packet.
+//! - [`leftovers`]: nothing stays of a run, however it ends.
 //! - [`wire`]: a cable between two of them that loses, delays, repeats and reorders frames as told.
 //! - [`console`]: text that a program prints, with waiting for a line.
 //! - [`vm`]: a machine in QEMU with its firmware's own network boot; [`qmp`] is its control socket and [`accel`]
@@ -21,6 +22,7 @@ pub mod crowd;
 pub mod dice;
 pub mod dnsmasq;
 pub mod fake_agent;
+pub mod leftovers;
 pub mod local_api;
 pub mod netns;
 pub mod pxe;

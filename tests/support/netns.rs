@@ -1,14 +1,18 @@
 //! Private networks: one kernel namespace per test, removed with it.
 
+use crate::leftovers;
 use anyhow::{Context, Result, anyhow, bail};
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::process::Command;
 use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 /// Names carry the maker's process id, so that what a killed test left behind can be told from what is in use.
 const PREFIX: &str = "rb-";
+/// How long a program that was killed may take to go.
+const DYING: Duration = Duration::from_secs(10);
 static NEXT: AtomicU32 = AtomicU32::new(0);
 static SWEEP: Once = Once::new();
 
@@ -23,9 +27,7 @@ impl Netns {
     /// # Errors
     /// When `ip netns add` fails (not root, no iproute2).
     pub fn new() -> Result<Self> {
-        SWEEP.call_once(|| {
-            sweep();
-        });
+        SWEEP.call_once(leftovers::sweep);
         let name = format!("{PREFIX}{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         output(Command::new("ip").args(["netns", "add", &name]))?;
         let ns = Self { name };
@@ -160,32 +162,55 @@ impl Drop for Netns {
 
 /// Removes the namespaces, with the programs in them, of makers that are dead; returns how many.
 pub fn sweep() -> usize {
-    let Ok(names) = std::fs::read_dir("/run/netns") else {
-        return 0;
-    };
-    let stale: Vec<String> = names
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| {
-            let maker = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next()?.parse::<u32>().ok());
-            maker.is_some_and(|pid| !std::path::Path::new(&format!("/proc/{pid}")).exists())
-        })
-        .collect();
+    let stale = names(leftovers::is_dead);
     stale.iter().for_each(|name| remove(name));
     stale.len()
+}
+
+/// Removes the namespaces of one maker, with the programs in them.
+pub fn remove_of(maker: u32) {
+    names_of(maker).iter().for_each(|name| remove(name));
+}
+
+/// The names of the namespaces that this process made.
+#[must_use]
+pub fn names_of(maker: u32) -> Vec<String> {
+    names(|pid| pid == maker)
+}
+
+/// Namespaces by their maker's process id.
+fn names(wanted: impl Fn(u32) -> bool) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir("/run/netns") else {
+        return Vec::new();
+    };
+    let maker = |name: &str| name.strip_prefix(PREFIX)?.split('-').next()?.parse().ok();
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    names.filter(|name| maker(name).is_some_and(&wanted)).collect()
 }
 
 /// Ends what still runs inside, since a namespace lives as long as a process in it, and takes the name away.
 fn remove(name: &str) {
     let own = rustix::process::getpid();
-    for pid in pids(name).unwrap_or_default() {
-        if let Some(pid) = rustix::process::Pid::from_raw(pid).filter(|pid| *pid != own) {
+    let until = Instant::now() + DYING;
+    loop {
+        let pids = pids(name).unwrap_or_default().into_iter().filter_map(rustix::process::Pid::from_raw);
+        let others: Vec<_> = pids.filter(|pid| *pid != own).collect();
+        if others.is_empty() || Instant::now() >= until {
+            break;
+        }
+        for pid in others {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
         }
+        std::thread::sleep(Duration::from_millis(10));
     }
     let _ = Command::new("ip").args(["netns", "delete", name]).output();
 }
 
-fn pids(name: &str) -> Result<Vec<i32>> {
+/// The process ids of programs in the namespace of this name.
+///
+/// # Errors
+/// When `ip` refuses.
+pub fn pids(name: &str) -> Result<Vec<i32>> {
     let text = output(Command::new("ip").args(["netns", "pids", name]))?;
     Ok(text.lines().filter_map(|line| line.trim().parse().ok()).collect())
 }

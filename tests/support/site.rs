@@ -3,6 +3,7 @@
 
 use crate::{
     appliance::{self, Appliance},
+    leftovers,
     local_api::LocalApi,
     netns::Netns,
 };
@@ -48,7 +49,7 @@ impl Site {
         seat.veth(BOX_LINK, &room, ROOM_LINK)?;
         seat.up(BOX_LINK, Some(&format!("{BOX}/16")))?;
         room.up(ROOM_LINK, Some(&format!("{ROOM}/16")))?;
-        let files = tempfile::Builder::new().prefix("rackberry-share-").tempdir()?;
+        let files = leftovers::folder("share")?;
         let site = Self { room, seat, files };
         site.stand_ins().context("make the stand-ins")?;
         Ok(site)

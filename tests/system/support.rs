@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use system_tests::pxe::message::{kind, option};
 use system_tests::pxe::{Kind, Machine, tftp};
 use system_tests::wire::Counters;
-use system_tests::{Appliance, DiskBus, Dnsmasq, Firmware, Impairment, Netns, Nic, PxeClient, Vm, Wire, netns};
+use system_tests::{Appliance, DiskBus, Dnsmasq, Firmware, Impairment, Netns, Nic, PxeClient, Vm, Wire, leftovers};
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 91, 0, 1);
 
@@ -36,10 +36,13 @@ fn what_a_killed_test_left_behind_is_swept() -> Result<()> {
     maker.wait()?;
     let name = format!("rb-{dead}-0");
     std::process::Command::new("ip").args(["netns", "add", &name]).status()?;
-    let own = Netns::new()?;
-    netns::sweep();
-    assert!(!std::path::Path::new("/run/netns").join(&name).exists());
+    let folder = std::env::temp_dir().join(format!("rackberry-state-{dead}-x"));
+    std::fs::create_dir_all(folder.join("deep"))?;
+    let (own, own_folder) = (Netns::new()?, leftovers::folder("state")?);
+    leftovers::sweep();
+    assert!(!std::path::Path::new("/run/netns").join(&name).exists() && !folder.exists());
     assert!(std::path::Path::new("/run/netns").join(own.name()).exists(), "what is in use stays");
+    assert!(own_folder.path().exists());
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 use super::{DiskBus, Firmware, Nic, Vm};
 use crate::accel::Accel;
 use crate::console::Console;
+use crate::leftovers;
 use crate::netns::Netns;
 use crate::qmp::Qmp;
 use anyhow::{Context, Result};
@@ -133,7 +134,7 @@ impl Builder {
     /// # Errors
     /// When a firmware file is missing, QEMU does not start, or it refuses its arguments (its words are in the error).
     pub fn start(self, ns: &Netns, tap: &str) -> Result<Vm> {
-        let dir = tempfile::Builder::new().prefix("rackberry-vm-").tempdir()?;
+        let dir = leftovers::disk_folder("vm")?;
         let arm = self.firmware == Firmware::Aavmf;
         let mut command = ns.command(if arm { "qemu-system-aarch64" } else { "qemu-system-x86_64" });
         command.args(["-name", &self.serial, "-nodefaults", "-display", "none", "-m", &self.memory_mib.to_string()]);
@@ -158,6 +159,7 @@ impl Builder {
         command.args(&self.extra);
         let messages = std::fs::File::create(dir.path().join("qemu.err"))?;
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(messages);
+        leftovers::end_with_us(&mut command);
         let mut child = command.spawn().with_context(|| format!("start {command:?}"))?;
         let console = Console::new();
         if let Some(output) = child.stdout.take() {
