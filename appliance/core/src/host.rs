@@ -3,11 +3,12 @@
 use crate::{
     hardware::Facts,
     id::HostId,
+    option::DhcpOption,
     text::{CleanText, HostName},
     time::{Timestamp, WallTime},
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::{fmt, str::FromStr};
+use std::{fmt, net::Ipv4Addr, str::FromStr};
 
 /// A MAC address (IEEE 802 EUI-48), written `52:54:00:77:00:01`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -286,6 +287,12 @@ pub struct Host {
     pub policy: BootPolicy,
     pub strategy: Strategy,
     pub tags: Vec<CleanText>,
+    /// The address DHCP keeps for it; any free one if none.
+    #[serde(default)]
+    pub fixed_address: Option<Ipv4Addr>,
+    /// DHCP options for it alone.
+    #[serde(default)]
+    pub dhcp_options: Vec<DhcpOption>,
     /// What the agent found; none until the host ran the RAM OS once.
     pub facts: Option<Facts>,
     /// Written down by a person before it was ever seen.

@@ -3,6 +3,7 @@
 //! | module | one sentence |
 //! |---|---|
 //! | [`id`], [`time`], [`text`] | identifiers, the clock's readings and untrusted text, each parsed once at the edge |
+//! | [`option`](mod@option) | a DHCP option that a person sets for a subnet or a host |
 //! | [`host`], [`hardware`] | a machine we may boot: who it is, and what it is made of |
 //! | [`image`] | imported media and what was found out about them |
 //! | [`event`] | one durable line of a host's history |
@@ -30,6 +31,7 @@ pub mod host;
 pub mod id;
 pub mod image;
 pub mod install;
+pub mod option;
 pub mod profile;
 pub mod status;
 pub mod task;

@@ -2,7 +2,13 @@
 //!
 //! An empty file works. Unknown keys are refused, and every problem is reported with its line, not only the first.
 
-use rackberry_core::{dhcp::Mode, install::Limits};
+mod subnet;
+
+use rackberry_core::{
+    dhcp::{Mode, Subnet},
+    install::Limits,
+    option::DhcpOption,
+};
 use std::{fmt::Write as _, net::SocketAddr, path::PathBuf, time::Duration};
 use toml::de::{DeTable, DeValue};
 
@@ -18,6 +24,15 @@ pub struct Config {
     pub dhcp_gateway: Option<std::net::Ipv4Addr>,
     pub dhcp_dns: Vec<std::net::Ipv4Addr>,
     pub dhcp_domain: Option<String>,
+    pub dhcp_ntp: Vec<std::net::Ipv4Addr>,
+    /// Requests for addresses nobody knows of get a NAK in server mode, not silence.
+    pub dhcp_authoritative: bool,
+    /// BOOTP clients without a reservation get an address as well.
+    pub dhcp_dynamic_bootp: bool,
+    /// Sent to all clients of the link's own subnet that want them.
+    pub dhcp_options: Vec<DhcpOption>,
+    /// Subnets with settings of their own: those behind relays, and perhaps the link's own.
+    pub dhcp_subnets: Vec<Subnet>,
     /// The unit of the ladder's probe: DISCOVERs go out at 0, 1, 2 and 4 times this.
     pub dhcp_probe_unit: Duration,
     /// How long after the last probe answers are awaited.
@@ -76,6 +91,7 @@ enum Scalar<'a> {
     Number(u64),
     Switch(bool),
     List(Vec<&'a str>),
+    Table(Vec<(&'a str, &'a str)>),
 }
 
 /// One setting: the only place that knows its key, default, meaning and parser.
@@ -121,12 +137,35 @@ fn address(text: &str) -> Result<std::net::Ipv4Addr, String> {
     text.trim().parse().map_err(|_| format!("\"{text}\" is no IPv4 address; write it as 192.168.77.1"))
 }
 
+fn addresses(value: Scalar<'_>) -> Result<Vec<std::net::Ipv4Addr>, String> {
+    match value {
+        Scalar::List(list) => list.into_iter().map(address).collect(),
+        _ => Err("takes a list, for example [\"192.168.77.1\"]".to_owned()),
+    }
+}
+
+fn pool(range: &str) -> Result<(std::net::Ipv4Addr, std::net::Ipv4Addr), String> {
+    let (first, last) = range.split_once('-').ok_or("takes FIRST-LAST")?;
+    let (first, last) = (address(first)?, address(last)?);
+    if first > last { Err("the first address lies behind the last".to_owned()) } else { Ok((first, last)) }
+}
+
+fn options(value: Scalar<'_>) -> Result<Vec<DhcpOption>, String> {
+    let Scalar::Table(pairs) = value else {
+        return Err("takes a table, for example { 42 = \"192.168.77.1\" }".to_owned());
+    };
+    let read = |(code, text): (&str, &str)| DhcpOption::parse(&format!("{code}={text}")).map_err(|e| e.to_string());
+    pairs.into_iter().map(read).collect()
+}
+
 fn optional<T>(text: &str, read: impl FnOnce(&str) -> Result<T, String>) -> Result<Option<T>, String> {
     if text.is_empty() { Ok(None) } else { read(text).map(Some) }
 }
 
 /// A day; longer waits are no settings but mistakes.
 const DAY: u64 = 86_400;
+/// A packet's subnet is found by looking at each.
+const MOST_SUBNETS: usize = 256;
 
 const SETTINGS: &[Setting] = &[
     Setting {
@@ -151,14 +190,7 @@ const SETTINGS: &[Setting] = &[
         key: "pool",
         default: "\"\"",
         help: "First and last address given out, for example 192.168.77.100-192.168.77.250. Empty: the upper half of the subnet.",
-        set: |c, v| {
-            c.dhcp_pool = optional(&text(v)?, |range| {
-                let (first, last) = range.split_once('-').ok_or("takes FIRST-LAST")?;
-                let (first, last) = (address(first)?, address(last)?);
-                if first > last { Err("the first address lies behind the last".to_owned()) } else { Ok((first, last)) }
-            })?;
-            Ok(())
-        },
+        set: |c, v| optional(&text(v)?, pool).map(|range| c.dhcp_pool = range),
     },
     Setting {
         table: "dhcp",
@@ -179,13 +211,7 @@ const SETTINGS: &[Setting] = &[
         key: "dns",
         default: "[]",
         help: "Name servers told to hosts.",
-        set: |c, v| match v {
-            Scalar::List(list) => {
-                c.dhcp_dns = list.into_iter().map(address).collect::<Result<_, _>>()?;
-                Ok(())
-            }
-            _ => Err("takes a list, for example [\"192.168.77.1\"]".to_owned()),
-        },
+        set: |c, v| addresses(v).map(|list| c.dhcp_dns = list),
     },
     Setting {
         table: "dhcp",
@@ -193,6 +219,34 @@ const SETTINGS: &[Setting] = &[
         default: "\"\"",
         help: "The domain name told to hosts.",
         set: |c, v| text(v).map(|name| c.dhcp_domain = (!name.is_empty()).then_some(name)),
+    },
+    Setting {
+        table: "dhcp",
+        key: "ntp",
+        default: "[]",
+        help: "Time servers told to hosts.",
+        set: |c, v| addresses(v).map(|list| c.dhcp_ntp = list),
+    },
+    Setting {
+        table: "dhcp",
+        key: "options",
+        default: "{}",
+        help: "More options for hosts, by number: { 42 = \"192.168.77.1\", 26 = \"hex:05dc\" }; addresses, text or hex.",
+        set: |c, v| options(v).map(|list| c.dhcp_options = list),
+    },
+    Setting {
+        table: "dhcp",
+        key: "dynamic_bootp",
+        default: "false",
+        help: "Clients that know no DHCP (BOOTP) get an address for good. Off: only those with a fixed address.",
+        set: |c, v| switch(v).map(|on| c.dhcp_dynamic_bootp = on),
+    },
+    Setting {
+        table: "dhcp",
+        key: "authoritative",
+        default: "false",
+        help: "In server mode: who wants an address that this box knows nothing of is refused, not met with silence.",
+        set: |c, v| switch(v).map(|on| c.dhcp_authoritative = on),
     },
     Setting {
         table: "dhcp",
@@ -374,6 +428,11 @@ impl Default for Config {
             dhcp_gateway: None,
             dhcp_dns: Vec::new(),
             dhcp_domain: None,
+            dhcp_ntp: Vec::new(),
+            dhcp_authoritative: false,
+            dhcp_dynamic_bootp: false,
+            dhcp_options: Vec::new(),
+            dhcp_subnets: Vec::new(),
             dhcp_probe_unit: Duration::ZERO,
             dhcp_probe_listen: Duration::ZERO,
             dhcp_probe_every: Duration::ZERO,
@@ -459,6 +518,10 @@ impl Config {
             for (key, value) in keys {
                 let full = format!("{name}.{}", key.get_ref());
                 let at = line(key.span().start);
+                if full == "dhcp.subnet" {
+                    self.read_subnets(value.get_ref(), at, &line, &mut problems);
+                    continue;
+                }
                 let Some(setting) = SETTINGS.iter().find(|s| s.table == name && s.key == key.get_ref().as_ref()) else {
                     problems.push(Problem { line: at, key: full, what: unknown_key(name) });
                     continue;
@@ -476,6 +539,28 @@ impl Config {
         problems.sort_by_key(|problem| problem.line);
         if problems.is_empty() { Ok(()) } else { Err(InvalidConfig(problems)) }
     }
+
+    fn read_subnets(
+        &mut self,
+        value: &DeValue<'_>,
+        at: usize,
+        line: &dyn Fn(usize) -> usize,
+        problems: &mut Vec<Problem>,
+    ) {
+        let mut wrong = |what: String| problems.push(Problem { line: at, key: "dhcp.subnet".to_owned(), what });
+        let Some(tables) = subnet::tables(value) else {
+            return wrong("takes tables, each headed [[dhcp.subnet]]".to_owned());
+        };
+        if tables.len() > MOST_SUBNETS {
+            return wrong(format!("at most {MOST_SUBNETS} are served"));
+        }
+        self.dhcp_subnets =
+            tables.into_iter().map(|(start, table)| subnet::read(table, line(start), line, problems)).collect();
+        if let Some((one, other)) = subnet::overlap(&self.dhcp_subnets).filter(|_| problems.is_empty()) {
+            let what = format!("{}/{} and {}/{} overlap", one.network, one.prefix, other.network, other.prefix);
+            problems.push(Problem { line: at, key: "dhcp.subnet".to_owned(), what });
+        }
+    }
 }
 
 fn scalar<'a>(value: &'a DeValue<'_>) -> Result<Scalar<'a>, String> {
@@ -490,7 +575,15 @@ fn scalar<'a>(value: &'a DeValue<'_>) -> Result<Scalar<'a>, String> {
             .map(|item| item.get_ref().as_str().ok_or_else(|| "takes a list of texts in quotes".to_owned()))
             .collect::<Result<_, _>>()
             .map(Scalar::List),
-        DeValue::Float(_) | DeValue::Datetime(_) | DeValue::Table(_) => Err(format!("takes no {}", value.type_str())),
+        DeValue::Table(pairs) => pairs
+            .iter()
+            .map(|(key, item)| {
+                let text = item.get_ref().as_str().ok_or_else(|| "takes texts in quotes as values".to_owned())?;
+                Ok((key.get_ref().as_ref(), text))
+            })
+            .collect::<Result<_, _>>()
+            .map(Scalar::Table),
+        DeValue::Float(_) | DeValue::Datetime(_) => Err(format!("takes no {}", value.type_str())),
     }
 }
 
@@ -515,6 +608,9 @@ pub fn sample() -> String {
     let mut table = "";
     for setting in SETTINGS {
         if setting.table != table {
+            if table == "dhcp" {
+                out.push_str(&subnet::sample());
+            }
             table = setting.table;
             // Writing to a String cannot fail.
             let _ = write!(out, "\n[{table}]\n");
@@ -559,6 +655,46 @@ mod tests {
     fn a_syntax_error_has_a_line_too() {
         let InvalidConfig(problems) = Config::parse("[dhcp]\nmode = \n").unwrap_err();
         assert_eq!(problems.first().unwrap().line, 2);
+    }
+
+    #[test]
+    fn subnets_are_read_with_all_their_settings() {
+        let toml = "[dhcp]\nmode = \"server\"\n[[dhcp.subnet]]\nnetwork = \"10.2.0.0/16\"\npool = \"10.2.1.0-10.2.1.9\"\n\
+                    gateway = \"10.2.0.1\"\nlease_s = 900\ndynamic_bootp = true\noptions = { 42 = \"10.2.0.1\", 26 = \"hex:05dc\" }\n\
+                    [[dhcp.subnet]]\nnetwork = \"10.3.0.0/24\"\n";
+        let config = Config::parse(toml).unwrap();
+        let [one, other] = config.dhcp_subnets.as_slice() else { panic!("{:?}", config.dhcp_subnets) };
+        assert_eq!((one.prefix, one.lease, one.dynamic_bootp), (16, Some(Duration::from_secs(900)), true));
+        assert_eq!(one.options.iter().map(|o| (o.code(), o.value().len())).collect::<Vec<_>>(), [(26, 2), (42, 4)]);
+        assert_eq!((other.pool, other.router), (None, None));
+        let commented = sample().replace("# [[dhcp.subnet]]", "[[dhcp.subnet]]");
+        let shown: String = commented
+            .lines()
+            .map(|line| line.strip_prefix("# ").filter(|rest| rest.contains("  # ")).unwrap_or(line).to_owned() + "\n")
+            .collect();
+        assert_eq!(Config::parse(&shown).unwrap().dhcp_subnets.len(), 1, "the example works once it is uncommented");
+    }
+
+    #[test]
+    fn every_problem_of_a_subnet_is_named() {
+        for (toml, line, key) in [
+            ("[[dhcp.subnet]]\npool = \"10.2.1.0-10.2.1.9\"\n", 1, "dhcp.subnet"),
+            ("[[dhcp.subnet]]\nnetwork = \"10.2.0.1/16\"\n", 2, "dhcp.subnet.network"),
+            ("[[dhcp.subnet]]\nnetwork = \"10.2.0.0\"\n", 2, "dhcp.subnet.network"),
+            ("[[dhcp.subnet]]\nnetwork = \"10.2.0.0/16\"\npool = \"10.3.0.1-10.3.0.2\"\n", 1, "dhcp.subnet.pool"),
+            ("[[dhcp.subnet]]\nnetwork = \"10.2.0.0/16\"\ngateway = \"10.3.0.1\"\n", 1, "dhcp.subnet.gateway"),
+            ("[[dhcp.subnet]]\nnetwork = \"10.2.0.0/16\"\ncolour = \"red\"\n", 3, "dhcp.subnet.colour"),
+            ("[[dhcp.subnet]]\nnetwork = \"10.2.0.0/16\"\noptions = { 53 = \"x\" }\n", 3, "dhcp.subnet.options"),
+            ("[dhcp]\nsubnet = 7\n", 2, "dhcp.subnet"),
+            ("[dhcp]\noptions = { 300 = \"x\" }\n", 2, "dhcp.options"),
+        ] {
+            let InvalidConfig(problems) = Config::parse(toml).unwrap_err();
+            let found: Vec<_> = problems.iter().map(|p| (p.line, p.key.as_str())).collect();
+            assert_eq!(found, [(line, key)], "{toml}");
+        }
+        let twice = "[[dhcp.subnet]]\nnetwork = \"10.2.0.0/16\"\n[[dhcp.subnet]]\nnetwork = \"10.2.3.0/24\"\n";
+        let InvalidConfig(problems) = Config::parse(twice).unwrap_err();
+        assert!(problems.first().unwrap().what.contains("overlap"));
     }
 
     #[test]

@@ -106,13 +106,22 @@ enum HostCommand {
     /// Changes a host: name=node-02, policy=local-disk, note=TEXT, tags=a,b.
     Set {
         host: String,
-        #[arg(required = true, value_name = "KEY=VALUE")]
+        #[arg(required_unless_present_any = ["address", "option", "no_options"], value_name = "KEY=VALUE")]
         changes: Vec<String>,
+        /// The IPv4 address DHCP keeps for it; - for none.
+        #[arg(long, value_name = "ADDRESS")]
+        address: Option<String>,
+        /// A DHCP option for it alone, for example 67=boot/own.efi; replaces those set before. May be repeated.
+        #[arg(long, value_name = "NUMBER=VALUE")]
+        option: Vec<String>,
+        /// Takes its DHCP options away.
+        #[arg(long)]
+        no_options: bool,
     },
     Rm {
         host: String,
     },
-    /// Enrols a list: MAC[, name[, serial[, uuid]]] a line.
+    /// Enrols a list: MAC[, name[, serial[, uuid]]] a line; an IPv4 address behind the MAC becomes its fixed one.
     Import {
         csv: PathBuf,
         /// Names for those without one, for example node-%02d.
@@ -353,8 +362,14 @@ async fn host(client: &Client, command: &HostCommand) -> anyhow::Result<Value> {
             let list = format!("{mac} {}", name.as_deref().unwrap_or_default());
             client.call(Method::POST, "/hosts", Some(json!({ "list": list }))).await?
         }
-        HostCommand::Set { host, changes } => {
+        HostCommand::Set { host, changes, address, option, no_options } => {
             let mut body = serde_json::Map::new();
+            if let Some(address) = address {
+                body.insert("address".to_owned(), Value::from(address.as_str()));
+            }
+            if *no_options || !option.is_empty() {
+                body.insert("dhcp_options".to_owned(), Value::from(option.clone()));
+            }
             for change in changes {
                 let (key, value) = key_value(change)?;
                 let value = if key == "tags" {

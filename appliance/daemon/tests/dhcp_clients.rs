@@ -177,6 +177,9 @@ impl Rack {
                     dns: Vec::new(),
                     domain: None,
                     ntp: Vec::new(),
+                    lease: None,
+                    dynamic_bootp: false,
+                    options: Vec::new(),
                 },
                 relayed: Vec::new(),
             };

@@ -13,6 +13,9 @@ use std::{net::Ipv4Addr, time::Duration};
 
 /// Serves a client in `pxe-only` and `server`.
 pub(super) fn serve(ask: &Ask<'_>, table: &mut LeaseTable) -> Outcome {
+    if ask.request.kind == MessageKind::Bootp {
+        return bootp(ask, table);
+    }
     let allowed = may_lease(ask, table);
     if let Some(server) = chosen_elsewhere(ask) {
         table.withdraw(&ask.key, ask.now);
@@ -31,14 +34,14 @@ pub(super) fn serve(ask: &Ask<'_>, table: &mut LeaseTable) -> Outcome {
         MessageKind::Request => request(ask, table, subnet),
         MessageKind::Decline | MessageKind::Release => give_back(ask, table),
         MessageKind::Inform => inform(ask, subnet),
-        MessageKind::Offer | MessageKind::Ack | MessageKind::Nak => Outcome::silence(),
+        MessageKind::Offer | MessageKind::Ack | MessageKind::Nak | MessageKind::Bootp => Outcome::silence(),
     }
 }
 
 /// A REQUEST that takes another server's offer (RFC 2131 4.3.2).
 fn chosen_elsewhere(ask: &Ask<'_>) -> Option<Ipv4Addr> {
     let selecting = ask.request.kind == MessageKind::Request;
-    ask.request.server_id.filter(|server| selecting && *server != ask.link.address)
+    ask.for_another().filter(|_| selecting)
 }
 
 /// What is left to do once another server was seen: leases we gave are renewed until their Installs end.
@@ -51,7 +54,7 @@ pub(super) fn keep(ask: &Ask<'_>, table: &mut LeaseTable) -> Outcome {
         MessageKind::Request if ask.host.install_running => {
             let wanted =
                 if ask.request.ciaddr.is_unspecified() { ask.request.requested } else { Some(ask.request.ciaddr) };
-            let others = ask.request.server_id.is_some_and(|server| server != ask.link.address);
+            let others = ask.for_another().is_some();
             let held = table.held(&ask.key, ask.now);
             match (wanted, ask.link.subnet_of(ask.request)) {
                 (Some(address), Some(subnet)) if !others && held == wanted => ack(ask, table, subnet, address),
@@ -77,11 +80,19 @@ fn may_lease(ask: &Ask<'_>, table: &LeaseTable) -> bool {
     }
 }
 
-fn lease_time(ask: &Ask<'_>) -> Duration {
-    match ask.link.stage {
-        Stage::Server => ask.link.times.server,
+/// Nobody renews more often than this asks for.
+const SHORTEST: Duration = Duration::from_secs(60);
+/// A BOOTP client keeps its address for good (RFC 1534 2); ten years outlast the machine.
+const FOR_GOOD: Duration = Duration::from_secs(10 * 365 * 86_400);
+
+/// The subnet's time, or less if the client asks for less (RFC 2131 4.3.1).
+fn lease_time(ask: &Ask<'_>, subnet: &Subnet) -> Duration {
+    let most = match ask.link.stage {
+        Stage::Server => subnet.lease.unwrap_or(ask.link.times.server),
         Stage::Observe | Stage::ProxyEnrolled | Stage::Proxy | Stage::PxeOnly => ask.link.times.pxe_only,
-    }
+    };
+    let wish = ask.request.lease_time.map(|seconds| Duration::from_secs(u64::from(seconds)));
+    wish.map_or(most, |wish| wish.max(SHORTEST).min(most))
 }
 
 /// Machines that may use the part of the pool which strangers leave.
@@ -94,8 +105,14 @@ fn reservation(ask: &Ask<'_>, subnet: &Subnet) -> Option<Ipv4Addr> {
     ask.host.reservation.filter(|address| subnet.contains(*address))
 }
 
+/// The pool to give from; one that holds nothing where only the reserved address is left to give.
+fn pool(ask: &Ask<'_>, subnet: &Subnet) -> Option<(Ipv4Addr, Ipv4Addr)> {
+    let nothing = (Ipv4Addr::UNSPECIFIED, Ipv4Addr::UNSPECIFIED);
+    subnet.pool.or_else(|| reservation(ask, subnet).map(|_| nothing))
+}
+
 fn discover(ask: &Ask<'_>, table: &mut LeaseTable, subnet: &Subnet) -> Outcome {
-    let Some(pool) = subnet.pool else { return Outcome::silence() };
+    let Some(pool) = pool(ask, subnet) else { return Outcome::silence() };
     let reserved = reservation(ask, subnet);
     let held = table.held(&ask.key, ask.now);
     let Some(address) = table.offer(&ask.key, pool, reserved, ask.request.requested, known(ask), ask.now) else {
@@ -108,9 +125,10 @@ fn discover(ask: &Ask<'_>, table: &mut LeaseTable, subnet: &Subnet) -> Outcome {
     }
     let mut answer = ask.answer(MessageKind::Offer);
     answer.yiaddr = address;
-    ask.network(&mut answer, subnet, Some(lease_time(ask)));
+    ask.network(&mut answer, subnet, Some(lease_time(ask, subnet)));
     ask.echo(&mut answer);
     ask.boot(&mut answer, false);
+    ask.settings(&mut answer, subnet);
     let mut outcome =
         ask.send(&answer, ask.destination(address), vec![ask.note(Fact::Discover), ask.note(Fact::Offer(address))]);
     outcome.probe = (held != Some(address)).then_some(address);
@@ -126,7 +144,7 @@ fn request(ask: &Ask<'_>, table: &mut LeaseTable, subnet: &Subnet) -> Outcome {
     // A client that selects us, or that holds this lease, is ours. Anybody else is another server's: RFC 2131 4.3.2
     // asks for silence where we have no record, and so does the safety of the LAN.
     if selecting || held == Some(wanted) || table.offered(&ask.key, wanted, ask.now) {
-        let in_place = subnet.contains(wanted);
+        let in_place = subnet.contains(wanted) && !is_to_move(ask, table, subnet, wanted);
         let outcome = if in_place { ack(ask, table, subnet, wanted) } else { Outcome::silence() };
         return if outcome.reply.is_some() { outcome } else { nak(ask, wanted) };
     }
@@ -139,8 +157,15 @@ fn request(ask: &Ask<'_>, table: &mut LeaseTable, subnet: &Subnet) -> Outcome {
     }
 }
 
+/// A person reserved another address for the machine since it got this one, and that one is free: it shall ask anew.
+/// A running install is left in peace.
+fn is_to_move(ask: &Ask<'_>, table: &LeaseTable, subnet: &Subnet, wanted: Ipv4Addr) -> bool {
+    let reserved = reservation(ask, subnet).filter(|reserved| *reserved != wanted);
+    reserved.is_some_and(|reserved| !ask.host.install_running && table.is_open(&ask.key, reserved))
+}
+
 fn ack(ask: &Ask<'_>, table: &mut LeaseTable, subnet: &Subnet, address: Ipv4Addr) -> Outcome {
-    let time = lease_time(ask);
+    let time = lease_time(ask, subnet);
     let Some(granted) = table.bind(&ask.key, address, reservation(ask, subnet), time, ask.now) else {
         return Outcome::silence();
     };
@@ -151,6 +176,7 @@ fn ack(ask: &Ask<'_>, table: &mut LeaseTable, subnet: &Subnet, address: Ipv4Addr
     ask.network(&mut answer, subnet, Some(granted.time));
     ask.echo(&mut answer);
     ask.boot(&mut answer, false);
+    ask.settings(&mut answer, subnet);
     let notes = vec![ask.note(Fact::Request(address)), ask.note(Fact::Ack(address))];
     let mut outcome = ask.send(&answer, ask.destination(address), notes);
     outcome.changes.extend(granted.change);
@@ -160,6 +186,10 @@ fn ack(ask: &Ask<'_>, table: &mut LeaseTable, subnet: &Subnet, address: Ipv4Addr
 fn nak(ask: &Ask<'_>, wanted: Ipv4Addr) -> Outcome {
     let mut answer = ask.answer(MessageKind::Nak);
     answer.put(super::options::code::MESSAGE, "this address is not yours here");
+    // RFC 6842 3: in a NAK, too.
+    if let Some(id) = ask.request.client_id.as_deref() {
+        answer.put(super::options::code::CLIENT_ID, id);
+    }
     // Always broadcast: the client may have no usable address. A relay does it for us (RFC 2131 4.3.2).
     answer.broadcast = true;
     let to = match ask.request.giaddr.is_unspecified() {
@@ -172,7 +202,7 @@ fn nak(ask: &Ask<'_>, wanted: Ipv4Addr) -> Outcome {
 /// DECLINE and RELEASE have no answer.
 fn give_back(ask: &Ask<'_>, table: &mut LeaseTable) -> Outcome {
     let request = ask.request;
-    if request.server_id.is_some_and(|server| server != ask.link.address) {
+    if ask.for_another().is_some() {
         return Outcome::silence();
     }
     let (change, fact) = if request.kind == MessageKind::Decline {
@@ -198,5 +228,42 @@ fn inform(ask: &Ask<'_>, subnet: &Subnet) -> Outcome {
     ask.network(&mut answer, subnet, None);
     ask.echo(&mut answer);
     ask.boot(&mut answer, false);
+    ask.settings(&mut answer, subnet);
     ask.send(&answer, ask.destination(address), vec![ask.note(Fact::Inform(address))])
+}
+
+/// A BOOTP client (RFC 951, RFC 1534): one question, one answer, an address for good. It gets one if a person reserved
+/// it, or where the subnet gives addresses to such clients.
+fn bootp(ask: &Ask<'_>, table: &mut LeaseTable) -> Outcome {
+    let request = ask.request;
+    let Some(subnet) = ask.link.subnet_of(request) else {
+        return ask.silence(Fact::UnknownSubnet(request.giaddr));
+    };
+    let reserved = reservation(ask, subnet);
+    let named = request.server_name.is_empty() || request.server_name == ask.link.address.to_string().as_bytes();
+    let (Some(pool), true) = (pool(ask, subnet), named && (reserved.is_some() || subnet.dynamic_bootp)) else {
+        return Outcome::silence();
+    };
+    let mut answer = ask.answer(MessageKind::Bootp);
+    let mut notes = vec![ask.note(Fact::Discover)];
+    let (mut changes, mut probe) = (Vec::new(), None);
+    // Who knows its address asks for its boot file alone (RFC 951 7.3).
+    if request.ciaddr.is_unspecified() {
+        let held = table.held(&ask.key, ask.now);
+        let given = table.offer(&ask.key, pool, reserved, None, known(ask), ask.now);
+        let granted = given.and_then(|address| table.bind(&ask.key, address, reserved, FOR_GOOD, ask.now));
+        let (Some(address), Some(granted)) = (given, granted) else {
+            notes.push(ask.note(Fact::PoolEmpty));
+            return Outcome { notes, ..Outcome::silence() };
+        };
+        answer.yiaddr = address;
+        changes.extend(granted.change);
+        probe = (held != Some(address)).then_some(address);
+        notes.push(ask.note(Fact::Ack(address)));
+    }
+    answer.ciaddr = request.ciaddr;
+    answer.siaddr = ask.link.address;
+    ask.network(&mut answer, subnet, None);
+    ask.settings(&mut answer, subnet);
+    Outcome { changes, probe, ..ask.send(&answer, ask.destination(answer.yiaddr), notes) }
 }

@@ -1,7 +1,7 @@
 //! What the shell knows about the link a packet came from and about the host that sent it.
 
 use super::{ladder::Stage, wire::Request};
-use crate::{host::Strategy, text::HostName};
+use crate::{host::Strategy, option::DhcpOption, text::HostName};
 use std::{net::Ipv4Addr, time::Duration};
 
 /// One IPv4 subnet we may serve: the link's own, or one behind a relay.
@@ -16,6 +16,12 @@ pub struct Subnet {
     pub dns: Vec<Ipv4Addr>,
     pub domain: Option<String>,
     pub ntp: Vec<Ipv4Addr>,
+    /// How long an address is given here in server mode; the link's time if none.
+    pub lease: Option<Duration>,
+    /// BOOTP clients without a reservation get an address too, for good, as they never ask again.
+    pub dynamic_bootp: bool,
+    /// Sent to every client of the subnet that wants them.
+    pub options: Vec<DhcpOption>,
 }
 
 impl Subnet {
@@ -72,13 +78,16 @@ pub struct Link {
 
 impl Link {
     /// The subnet a request belongs to: what the relay says (82.5, 118, giaddr), else the link's own.
+    ///
+    /// A renewal comes straight from the client, without its relay: there `ciaddr` says it (RFC 2131 4.3.2).
     #[must_use]
     pub fn subnet_of(&self, request: &Request) -> Option<&Subnet> {
-        let relayed = !request.giaddr.is_unspecified();
-        let clue = request.subnet.or(relayed.then_some(request.giaddr));
-        match clue {
-            None => Some(&self.subnet),
-            Some(address) => std::iter::once(&self.subnet).chain(&self.relayed).find(|subnet| subnet.contains(address)),
+        let given = |address: Ipv4Addr| (!address.is_unspecified()).then_some(address);
+        let holding = |address: Ipv4Addr| self.relayed.iter().find(|subnet| subnet.contains(address));
+        match request.subnet.or(given(request.giaddr)) {
+            None => Some(given(request.ciaddr).and_then(holding).unwrap_or(&self.subnet)),
+            Some(address) if self.subnet.contains(address) => Some(&self.subnet),
+            Some(address) => holding(address),
         }
     }
 
@@ -105,6 +114,8 @@ pub struct HostView {
     pub name: Option<HostName>,
     /// Its fixed address.
     pub reservation: Option<Ipv4Addr>,
+    /// Sent to it whatever it wants; before those of its subnet.
+    pub options: Vec<DhcpOption>,
     /// It asked for a boot file of ours a short while ago: what starts now is what we booted.
     pub booted_recently: bool,
     /// An Install runs on it.

@@ -65,8 +65,21 @@ impl Ask<'_> {
     /// An answer with what every answer carries: 54, 61 and 97 echoed (RFC 6842, RFC 4578 2.3).
     pub(super) fn answer(&self, kind: MessageKind) -> Answer {
         let mut answer = Answer::new(kind);
-        answer.put(code::SERVER_ID, self.link.address.octets());
+        // A BOOTP client knows no server identifier and has little room (RFC 1534 2).
+        if kind != MessageKind::Bootp {
+            answer.put(code::SERVER_ID, self.server().octets());
+        }
         answer
+    }
+
+    /// Who we are to this client: a relay may stand between us for all its packets (RFC 5107).
+    pub(super) fn server(&self) -> Ipv4Addr {
+        self.request.server_override.unwrap_or(self.link.address)
+    }
+
+    /// Whether option 54 names another server.
+    pub(super) fn for_another(&self) -> Option<Ipv4Addr> {
+        self.request.server_id.filter(|server| *server != self.link.address && *server != self.server())
     }
 
     pub(super) fn echo(&self, answer: &mut Answer) {
@@ -75,6 +88,39 @@ impl Ask<'_> {
         }
         if let Some(id) = self.request.machine_id {
             answer.put(code::MACHINE_ID, id);
+        }
+        // A copy of the option that chose the subnet (RFC 3011 2).
+        if let Some(subnet) = self.request.subnet_selection.filter(|_| self.request.subnet.is_some()) {
+            answer.put(code::SUBNET_SELECT, subnet.octets());
+        }
+    }
+
+    /// What people set for the subnet and, before it, for the host. The host's go to it whatever it asks for.
+    ///
+    /// To a client that boots, class, vendor options and loader are the box's own to say; a boot file set for the
+    /// host itself comes before the loader, but never before the script that iPXE gets.
+    pub(super) fn settings(&self, answer: &mut Answer, subnet: &Subnet) {
+        let script = matches!(self.kind, Kind::Ipxe(..));
+        let of_subnet = subnet.options.iter().filter(|option| self.request.wants(option.code())).map(|o| (o, false));
+        for (option, of_host) in of_subnet.chain(self.host.options.iter().map(|option| (option, true))) {
+            match option.code() {
+                code::VENDOR | code::VENDOR_CLASS | code::IPXE if self.kind.boots() => {}
+                code::TFTP_NAME | code::BOOT_FILE if script || (self.kind.boots() && !of_host) => {}
+                code::BOOT_FILE => answer.boot_file = Some(String::from_utf8_lossy(option.value()).into_owned()),
+                code::TFTP_NAME => match option.text().trim().parse() {
+                    Ok(server) => {
+                        answer.siaddr = server;
+                        answer.name_server = true;
+                    }
+                    Err(_) => {
+                        answer.name_server = false;
+                        answer.replace(code::TFTP_NAME, option.value());
+                    }
+                },
+                other => {
+                    answer.replace(other, option.value());
+                }
+            }
         }
     }
 

@@ -226,6 +226,12 @@ impl LeaseTable {
             .is_some_and(|slot| slot.state == State::Offered && slot.until > now && slot.held_by(key))
     }
 
+    /// Whether `reserved` could be given to its machine `key` now.
+    #[must_use]
+    pub fn is_open(&self, key: &Key, reserved: Ipv4Addr) -> bool {
+        self.may_have(key, u32::from(reserved), Some(reserved))
+    }
+
     /// Notes what kind of client began this exchange.
     pub fn remember(&mut self, request: &Request, kind: Kind, now: Timestamp) {
         self.exchanges.put((request.mac, request.xid), kind, now);

@@ -42,6 +42,9 @@ pub enum Port {
     BootServer,
 }
 
+/// No BOOTP answer is longer than what BOOTP had: 64 bytes for options (RFC 1534 2, RFC 951 3).
+const BOOTP: usize = 300;
+
 /// DHCP message types (RFC 2132 9.6) a client or a server sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MessageKind {
@@ -53,6 +56,8 @@ pub enum MessageKind {
     Nak,
     Release,
     Inform,
+    /// No DHCP at all: a BOOTP client sends no option 53 (RFC 951, RFC 1534).
+    Bootp,
 }
 
 impl MessageKind {
@@ -80,6 +85,7 @@ impl MessageKind {
             Self::Nak => 6,
             Self::Release => 7,
             Self::Inform => 8,
+            Self::Bootp => 0,
         }
     }
 }
@@ -123,6 +129,8 @@ pub struct Request {
     pub requested: Option<Ipv4Addr>,
     /// Option 54.
     pub server_id: Option<Ipv4Addr>,
+    /// Option 51: how long the client would like the address, in seconds.
+    pub lease_time: Option<u32>,
     /// Option 60, verbatim.
     pub vendor_class: Option<Vec<u8>>,
     /// Option 77, in either form.
@@ -141,10 +149,18 @@ pub struct Request {
     pub relay: Option<Vec<u8>>,
     /// The subnet asked for: 82.5 (RFC 3527), else 118 (RFC 3011).
     pub subnet: Option<Ipv4Addr>,
+    /// Option 118, to be sent back.
+    pub subnet_selection: Option<Ipv4Addr>,
+    /// 82.11: the relay wants to stand as the server towards its client (RFC 5107).
+    pub server_override: Option<Ipv4Addr>,
+    /// The server that a BOOTP client names in `sname`; empty for any.
+    pub server_name: Vec<u8>,
     /// Option 12.
     pub host_name: Option<CleanText>,
     /// Largest DHCP message the client takes, in bytes of UDP payload.
     pub max_payload: usize,
+    /// Whether it has a cookie, and so reads options; old BOOTP clients do not.
+    cookie: bool,
     header: Message,
 }
 
@@ -183,9 +199,12 @@ pub fn decode(bytes: &[u8], port: Port, from: SocketAddrV4) -> Result<Packet, Ma
         return Err(size);
     }
     let (header_bytes, field) = bytes.split_at_checked(HEADER).ok_or(size)?;
-    if !header_bytes.ends_with(&COOKIE) {
+    let cookie = header_bytes.ends_with(&COOKIE);
+    // RFC 951 knows no cookie: there the field is empty, or a vendor's own.
+    if !cookie && (header_bytes.first() != Some(&1) || !header_bytes.ends_with(&[0; 4])) {
         return Err(Malformed::Cookie);
     }
+    let field = if cookie { field } else { &[] };
     let (htype, hlen) = match header_bytes {
         // Some ROMs leave hlen 0 in packets to port 4011; the six bytes are there.
         [_, 1, 6 | 0, ..] => (1, 6),
@@ -195,18 +214,33 @@ pub fn decode(bytes: &[u8], port: Port, from: SocketAddrV4) -> Result<Packet, Ma
     if (htype, hlen) != (1, 6) {
         return Err(Malformed::Hardware { htype, hlen });
     }
-    let mut bare = header_bytes.to_vec();
+    let mut bare = header_bytes.get(..HEADER - COOKIE.len()).unwrap_or_default().to_vec();
+    bare.extend(COOKIE);
     bare.push(255);
     let mut header = Message::decode(&mut Decoder::new(&bare)).map_err(|_| Malformed::Header)?;
     let raw_mac: [u8; 6] = header_bytes.get(28..34).and_then(|raw| raw.try_into().ok()).ok_or(size)?;
     header.set_chaddr(&raw_mac);
     let mac = MacAddr(raw_mac);
     let file = header_bytes.get(FILE).unwrap_or_default();
-    let options = Options::scan(field, file, header_bytes.get(SNAME).unwrap_or_default());
-    let kind = options.first(code::MESSAGE_TYPE).and_then(MessageKind::from_number).ok_or(Malformed::MessageType)?;
+    let sname = header_bytes.get(SNAME).unwrap_or_default();
+    let options = Options::scan(field, file, sname);
+    let bootp = header_bytes.first() == Some(&1) && port == Port::Dhcp;
+    let kind = match options.first(code::MESSAGE_TYPE) {
+        None if bootp => MessageKind::Bootp,
+        number => number.and_then(MessageKind::from_number).ok_or(Malformed::MessageType)?,
+    };
     match header.opcode() {
         Opcode::BootRequest if !mac.is_station() => Err(Malformed::GroupAddress(mac)),
-        Opcode::BootRequest => Ok(Packet::Request(Box::new(request(header, &options, port, from, kind, mac)))),
+        Opcode::BootRequest => {
+            let mut request = request(header, &options, port, from, kind, mac);
+            if kind == MessageKind::Bootp {
+                let own = options.number16(code::MAX_SIZE).map(|limit| usize::from(limit).saturating_sub(IP_UDP));
+                request.max_payload = own.unwrap_or(bytes.len()).clamp(BOOTP, LONGEST - IP_UDP);
+                request.server_name = sname.split(|byte| *byte == 0).next().unwrap_or_default().to_vec();
+                request.cookie = cookie;
+            }
+            Ok(Packet::Request(Box::new(request)))
+        }
         Opcode::BootReply => {
             let overloaded = options.first(code::OVERLOAD).is_some_and(|fields| fields & 1 != 0);
             Ok(Packet::Reply(SeenReply {
@@ -240,10 +274,11 @@ fn request(
 ) -> Request {
     let owned = |code| options.get(code).map(<[u8]>::to_vec);
     let limit = options.number16(code::MAX_SIZE).unwrap_or(LEAST_MAX).max(LEAST_MAX);
-    let link_selection = options
-        .get(code::RELAY)
-        .and_then(|raw| sub_options(raw).find(|(sub, _)| *sub == 5))
-        .and_then(|(_, value)| addresses(value).next());
+    let relay = |wanted: u8| {
+        let found = options.get(code::RELAY).and_then(|raw| sub_options(raw).find(|(sub, _)| *sub == wanted));
+        found.and_then(|(_, value)| <[u8; 4]>::try_from(value).ok()).map(Ipv4Addr::from)
+    };
+    let subnet_selection = options.address(code::SUBNET_SELECT);
     Request {
         port,
         from,
@@ -257,6 +292,7 @@ fn request(
         client_id: owned(code::CLIENT_ID).filter(|id| !id.is_empty()),
         requested: options.address(code::REQUESTED),
         server_id: options.address(code::SERVER_ID),
+        lease_time: options.get(code::LEASE_TIME).and_then(|raw| raw.try_into().ok()).map(u32::from_be_bytes),
         vendor_class: owned(code::VENDOR_CLASS),
         user_classes: options.get(code::USER_CLASS).map(user_classes).unwrap_or_default(),
         archs: options
@@ -274,9 +310,13 @@ fn request(
         parameters: owned(code::PARAMETERS).unwrap_or_default(),
         vendor_options: owned(code::VENDOR),
         relay: owned(code::RELAY),
-        subnet: link_selection.or_else(|| options.address(code::SUBNET_SELECT)),
+        subnet: relay(5).or(subnet_selection),
+        subnet_selection,
+        server_override: relay(11).filter(|address| !address.is_unspecified() && !header.giaddr().is_unspecified()),
+        server_name: Vec::new(),
         host_name: options.get(code::HOST_NAME).map(CleanText::from_bytes).filter(|name| !name.is_empty()),
         max_payload: usize::from(limit).min(LONGEST) - IP_UDP,
+        cookie: true,
         header,
     }
 }
@@ -353,6 +393,12 @@ impl Answer {
         self.push(code, value.into(), false)
     }
 
+    /// Adds an option in the place of all of its number.
+    pub fn replace(&mut self, code: u8, value: impl Into<Vec<u8>>) -> &mut Self {
+        self.options.retain(|entry| entry.code != code);
+        self.push(code, value.into(), false)
+    }
+
     fn push(&mut self, code: u8, value: Vec<u8>, required: bool) -> &mut Self {
         if value.len() <= 255 && !value.is_empty() {
             self.options.push(Entry { code, value, required });
@@ -368,21 +414,31 @@ impl Answer {
     pub fn encode(&self, request: &Request) -> Option<Vec<u8>> {
         let mut last = Vec::new();
         let dotted = self.siaddr.to_string();
-        if let Some(file) = &self.boot_file {
+        let bootp = request.kind == MessageKind::Bootp;
+        // To a BOOTP client the header says it; its 64 bytes are for the network.
+        if let Some(file) = self.boot_file.as_ref().filter(|_| !bootp) {
             if self.name_server {
                 last.push(Entry { code: code::TFTP_NAME, value: dotted.clone().into_bytes(), required: true });
             }
             last.push(Entry { code: code::BOOT_FILE, value: file.clone().into_bytes(), required: true });
         }
-        if let Some(relay) = request.relay.as_ref().filter(|relay| relay.len() <= 255) {
-            last.push(Entry { code: code::RELAY, value: relay.clone(), required: true });
+        for part in request.relay.iter().flat_map(|relay| relay.chunks(255)) {
+            // One that came in parts leaves in parts (RFC 3396 6).
+            last.push(Entry { code: code::RELAY, value: part.to_vec(), required: true });
         }
+        // The message type is what makes an answer a DHCP one (RFC 1534 2).
+        let own = || self.options.iter().filter(|entry| !(bootp && entry.code == code::MESSAGE_TYPE));
         let mut room = request.max_payload.checked_sub(HEADER + 1)?;
-        for entry in self.options.iter().chain(&last).filter(|entry| entry.required) {
+        for entry in own().chain(&last).filter(|entry| entry.required) {
             room = room.checked_sub(entry.value.len() + 2)?;
         }
         let mut bytes = self.header(request, &dotted)?;
-        for entry in self.options.iter().chain(&last) {
+        if !request.cookie {
+            bytes.truncate(HEADER - COOKIE.len());
+            bytes.resize(MIN_REPLY, 0);
+            return Some(bytes);
+        }
+        for entry in own().chain(&last) {
             if !entry.required {
                 let Some(left) = room.checked_sub(entry.value.len() + 2) else { continue };
                 room = left;

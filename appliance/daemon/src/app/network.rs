@@ -5,7 +5,7 @@ use crate::{
     config::Config,
     dhcp::{self, Alert, Ports, Setup, Sockets, Status},
     http::{self, NetworkView, State},
-    inventory::{HostEntry, Identity, Inventory, Snapshot, StoreError},
+    inventory::{HostEntry, Identity, Inventory, MAX_AUTOMATIC_HOSTS, Snapshot, StoreError},
     net::{self, LinkFacts, Netlink},
     tftp,
 };
@@ -19,7 +19,7 @@ use rackberry_core::{
 };
 use std::{
     io,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
@@ -35,7 +35,6 @@ const LOOK: Duration = Duration::from_secs(1);
 const RECENT: Duration = Duration::from_secs(3600);
 /// How long an address is probed before its first offer. PXE ROMs wait at least a second for offers.
 const CONFLICT_WAIT: Duration = Duration::from_millis(300);
-
 /// Why the network side ended.
 #[derive(Debug, thiserror::Error)]
 pub enum NetworkError {
@@ -120,6 +119,7 @@ impl Network {
             }
         }
         let setup = setup(&self.state, &config, facts.clone()).await?;
+        let kept = self.state.inventory.subscribe();
         let (notes, noted) = mpsc::channel(1024);
         let (alerts, alerted) = mpsc::channel(64);
         let (commands, obeyed) = mpsc::channel(16);
@@ -139,6 +139,7 @@ impl Network {
         }
         tasks.spawn(timeline(noted, self.state.inventory.clone()));
         tasks.spawn(alarms(alerted, self.state.inventory.clone()));
+        tasks.spawn(reservations(kept, commands.clone()));
         tasks.spawn(show(seen, self.view, facts.clone(), config.boot_port, self.state.inventory.clone(), stop.clone()));
         let tftp = {
             let (media, inventory, stop) = (self.state.media.clone(), self.state.inventory.clone(), stop.clone());
@@ -194,36 +195,39 @@ fn look(named: Option<&str>) -> Result<LinkFacts, String> {
 
 async fn setup(state: &State, config: &Config, facts: LinkFacts) -> Result<Setup, NetworkError> {
     let id = facts.id();
-    let (leases, remembered) = state
+    let most = config.max_hosts;
+    let (leases, remembered, reserved) = state
         .inventory
-        .transact(move |tx| Ok((tx.leases()?, tx.setting::<String>(&verdict_key(&id))?)))
+        .transact(move |tx| {
+            tx.set_setting(MAX_AUTOMATIC_HOSTS, &most)?;
+            let reserved: Vec<Ipv4Addr> = tx.hosts().filter_map(|entry| entry.host.fixed_address).collect();
+            Ok((tx.leases()?, tx.setting::<String>(&verdict_key(&id))?, reserved))
+        })
         .await
         .map_err(NetworkError::Leases)?;
     let mut random = [0; 8];
     getrandom::fill(&mut random).map_err(|_| NetworkError::Random)?;
-    let pool = config.dhcp_pool.or_else(|| net::default_pool(facts.address, facts.prefix));
+    let (subnet, relayed) = subnets(config, &facts);
+    let pools = std::iter::once(&subnet)
+        .chain(&relayed)
+        .filter_map(|subnet| {
+            let (first, last) = subnet.pool?;
+            Some(Pool { first, last, except: facts.taken().into_iter().chain(subnet.router).collect() })
+        })
+        .collect();
     let link = Link {
         address: facts.address,
         http_port: config.boot_port,
         stage: Stage::Observe,
-        authoritative: false,
+        authoritative: config.dhcp_authoritative,
         times: LeaseTimes { server: config.dhcp_lease, ..LeaseTimes::default() },
-        subnet: Subnet {
-            network: facts.network(),
-            prefix: facts.prefix,
-            pool,
-            router: config.dhcp_gateway.or(facts.gateway),
-            dns: config.dhcp_dns.clone(),
-            domain: config.dhcp_domain.clone(),
-            ntp: Vec::new(),
-        },
-        relayed: Vec::new(),
+        subnet,
+        relayed,
     };
-    let pools = pool.map(|(first, last)| Pool { first, last, except: facts.taken() }).into_iter().collect();
     Ok(Setup {
         link,
         pools,
-        reserved: Vec::new(),
+        reserved,
         leases,
         mode: config.dhcp_mode,
         times: ProbeTimes {
@@ -236,6 +240,49 @@ async fn setup(state: &State, config: &Config, facts: LinkFacts) -> Result<Setup
         conflict_wait: CONFLICT_WAIT,
         facts,
     })
+}
+
+/// The link's own subnet as the settings have it, and the others.
+fn subnets(config: &Config, facts: &LinkFacts) -> (Subnet, Vec<Subnet>) {
+    let mut own = Subnet {
+        network: facts.network(),
+        prefix: facts.prefix,
+        pool: config.dhcp_pool.or_else(|| net::default_pool(facts.address, facts.prefix)),
+        router: config.dhcp_gateway.or(facts.gateway),
+        dns: config.dhcp_dns.clone(),
+        domain: config.dhcp_domain.clone(),
+        ntp: config.dhcp_ntp.clone(),
+        lease: Some(config.dhcp_lease),
+        dynamic_bootp: config.dhcp_dynamic_bootp,
+        options: config.dhcp_options.clone(),
+    };
+    let mut relayed = Vec::new();
+    for subnet in config.dhcp_subnets.iter().cloned() {
+        if subnet.contains(facts.address) {
+            own = Subnet { pool: subnet.pool.or(own.pool), router: subnet.router.or(own.router), ..subnet };
+        } else {
+            relayed.push(subnet);
+        }
+    }
+    (own, relayed)
+}
+
+/// Keeps the DHCP thread's list of fixed addresses in step with the hosts.
+async fn reservations(mut hosts: watch::Receiver<Arc<Snapshot>>, commands: mpsc::Sender<dhcp::Command>) {
+    let mut known: Option<Arc<Snapshot>> = None;
+    loop {
+        let now = hosts.borrow_and_update().clone();
+        if !known.as_ref().is_some_and(|before| now.fixes_as(before)) {
+            let addresses = now.fixed_addresses().collect();
+            if commands.send(dhcp::Command::Reserve(addresses)).await.is_err() {
+                return;
+            }
+        }
+        known = Some(now);
+        if hosts.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 fn verdict_key(link: &LinkId) -> String {
@@ -293,7 +340,8 @@ fn host_view(snapshot: &Snapshot, request: &Request, now: Timestamp) -> HostView
         ignore: host.policy == BootPolicy::Ignore,
         strategy: host.strategy,
         name: Some(host.name.clone()),
-        reservation: None,
+        reservation: host.fixed_address,
+        options: host.dhcp_options.clone(),
         booted_recently: entry.is_some_and(|entry| booted_recently(entry, now)),
         install_running,
     }

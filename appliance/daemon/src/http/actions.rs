@@ -10,6 +10,7 @@ use rackberry_core::{
     id::{HostId, InstallId},
     image::{Compression, Digest, ImageKind},
     install::{Binding, Install, InstallState, Phase, Plan, PlannedImage, SeenDisk},
+    option::DhcpOption,
     profile::Profile,
     task::DiskRule,
     text::{CleanText, HostName},
@@ -264,6 +265,36 @@ pub async fn forget(state: &State, host: HostId, actor: Actor) -> Result<(), Err
     state.inventory.transact(move |tx| tx.remove_host(host, actor)).await.map_err(Error::from)
 }
 
+/// The address DHCP shall keep for a host; none for an empty text.
+///
+/// # Errors
+/// The field, if it is no address a machine can have.
+pub fn fixed_address(text: &str) -> Result<Option<std::net::Ipv4Addr>, Error> {
+    let usable = |address: &std::net::Ipv4Addr| {
+        !(address.is_unspecified() || address.is_multicast() || address.is_broadcast() || address.is_loopback())
+    };
+    match text.trim() {
+        "" | "-" => Ok(None),
+        given => given.parse().ok().filter(usable).map(Some).ok_or_else(|| {
+            let given = rackberry_core::text::clean(given, 40);
+            field("address", format!("\"{given}\" is no machine's IPv4 address; write it as 192.168.77.20."))
+        }),
+    }
+}
+
+/// DHCP options for one host, each written `NUMBER=VALUE`.
+///
+/// # Errors
+/// The field, with what is wrong.
+pub fn dhcp_options(list: &[String]) -> Result<Vec<DhcpOption>, Error> {
+    if list.len() > 32 {
+        return Err(field("dhcp_options", "At most 32 options are kept for a host.".to_owned()));
+    }
+    list.iter()
+        .map(|pair| DhcpOption::parse(pair).map_err(|error| field("dhcp_options", format!("{error}."))))
+        .collect()
+}
+
 /// One line of a list of hosts to enrol.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Enrolment {
@@ -273,10 +304,12 @@ pub struct Enrolment {
     pub name: Option<HostName>,
     pub uuid: Option<SmbiosUuid>,
     pub serial: Option<CleanText>,
+    /// The address DHCP shall keep for it.
+    pub fixed_address: Option<std::net::Ipv4Addr>,
 }
 
 /// Reads a pasted list or CSV: `MAC[, name[, serial[, uuid]]]` a line, blanks or commas or semicolons between; `#` begins
-/// a comment, and a first line of headings is passed over.
+/// a comment, and a first line of headings is passed over. An IPv4 address anywhere behind the MAC is the host's fixed one.
 ///
 /// # Errors
 /// Every bad line with its number and a sentence.
@@ -295,7 +328,8 @@ pub fn read_list(text: &str) -> Result<Vec<Enrolment>, Vec<(usize, String)>> {
         } else {
             content.split_whitespace().collect()
         };
-        let mut cells = cells.into_iter();
+        let fixed: Vec<std::net::Ipv4Addr> = cells.iter().filter_map(|cell| cell.parse().ok()).collect();
+        let mut cells = cells.into_iter().filter(|cell| cell.parse::<std::net::Ipv4Addr>().is_err());
         let first = cells.next().unwrap_or_default();
         let mac = match first.parse::<MacAddr>() {
             Ok(mac) if mac.is_station() => mac,
@@ -331,7 +365,12 @@ pub fn read_list(text: &str) -> Result<Vec<Enrolment>, Vec<(usize, String)>> {
             wrong.push((line, format!("{mac} stands in this list twice.")));
             continue;
         }
-        found.push(Enrolment { line, mac, name, uuid, serial });
+        let fixed_address = fixed.first().copied();
+        if fixed.len() > 1 {
+            wrong.push((line, "A host has one fixed address.".to_owned()));
+            continue;
+        }
+        found.push(Enrolment { line, mac, name, uuid, serial, fixed_address });
     }
     if wrong.is_empty() { Ok(found) } else { Err(wrong) }
 }
@@ -386,6 +425,7 @@ pub async fn enrol(state: &State, list: Vec<Enrolment>, pattern: &str, actor: Ac
                     uuid: line.uuid,
                     serial: line.serial,
                     tags: Vec::new(),
+                    fixed_address: line.fixed_address,
                 };
                 let enrolled = tx.enrol(enrolment, actor.clone());
                 hosts.push(enrolled.map_err(|error| match error {
@@ -425,6 +465,10 @@ mod tests {
         let names: Vec<Option<&str>> = list.iter().map(|e| e.name.as_ref().map(HostName::as_str)).collect();
         assert_eq!(names, [Some("node-a"), Some("node-b"), None]);
         assert_eq!(list.first().unwrap().serial.as_ref().unwrap().as_str(), "S1");
+        let fixed = read_list("52:54:00:77:00:01, node-a, 10.0.0.5\n52:54:00:77:00:02 10.0.0.6\n").unwrap();
+        let found: Vec<_> = fixed.iter().map(|e| (e.name.is_some(), e.serial.is_some(), e.fixed_address)).collect();
+        assert_eq!(found, [(true, false, Some([10, 0, 0, 5].into())), (false, false, Some([10, 0, 0, 6].into()))]);
+        assert!(read_list("52:54:00:77:00:01 10.0.0.5 10.0.0.6").is_err());
     }
 
     #[test]

@@ -109,6 +109,7 @@ impl From<StoreError> for Error {
             | StoreError::NameTaken { .. }
             | StoreError::MacTaken { .. }
             | StoreError::UuidTaken { .. }
+            | StoreError::AddressTaken { .. }
             | StoreError::ImageNameTaken { .. }
             | StoreError::InstallActive { .. } => Error::Conflict(sentence(&error)),
             StoreError::NotAStation { .. } => Error::Invalid(sentence(&error)),

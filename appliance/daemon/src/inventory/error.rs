@@ -46,6 +46,8 @@ pub enum StoreError {
     MacTaken { mac: MacAddr, host: HostName },
     #[error("the UUID {uuid} belongs to {host}")]
     UuidTaken { uuid: String, host: HostName },
+    #[error("the address {address} is kept for {host}")]
+    AddressTaken { address: std::net::Ipv4Addr, host: HostName },
     #[error("{mac} cannot be one machine's address")]
     NotAStation { mac: MacAddr },
     #[error("an image named {name} exists already")]

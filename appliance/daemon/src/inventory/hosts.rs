@@ -13,7 +13,7 @@ use rackberry_core::{
     id::HostId,
     text::{CleanText, HostName},
 };
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, net::Ipv4Addr, sync::Arc};
 
 /// The setting that bounds how many hosts appear by themselves; a number.
 pub const MAX_AUTOMATIC_HOSTS: &str = "max_automatic_hosts";
@@ -30,6 +30,8 @@ pub struct Enrolment {
     pub uuid: Option<SmbiosUuid>,
     pub serial: Option<CleanText>,
     pub tags: Vec<CleanText>,
+    /// The address DHCP shall keep for it.
+    pub fixed_address: Option<Ipv4Addr>,
 }
 
 impl Tx<'_> {
@@ -115,7 +117,7 @@ impl Tx<'_> {
     /// Stores a host, new or changed.
     ///
     /// # Errors
-    /// [`StoreError`] if its name, an address or its UUID belongs to another host, or storage.
+    /// [`StoreError`] if its name, an address (MAC or fixed) or its UUID belongs to another host, or storage.
     pub fn put_host(&mut self, host: &Host) -> Result<Arc<Host>, StoreError> {
         let mut host = host.clone();
         let mut once = BTreeSet::new();
@@ -171,7 +173,7 @@ impl Tx<'_> {
     /// # Errors
     /// [`StoreError`] if name, address or UUID belongs to another enrolled host, or to two; or storage.
     pub fn enrol(&mut self, enrolment: Enrolment, actor: Actor) -> Result<Arc<Host>, StoreError> {
-        let Enrolment { name, macs, uuid, serial, tags } = enrolment;
+        let Enrolment { name, macs, uuid, serial, tags, fixed_address } = enrolment;
         if let Some(mac) = macs.iter().find(|mac| !mac.is_station()) {
             return Err(StoreError::NotAStation { mac: *mac });
         }
@@ -191,6 +193,7 @@ impl Tx<'_> {
         host.uuid = uuid.or(host.uuid);
         host.serial = serial.or(host.serial);
         host.tags = tags;
+        host.fixed_address = fixed_address.or(host.fixed_address);
         host.enrolled = true;
         let host = self.put_host(&host)?;
         let kind = EventKind::HostEnrolled { name: CleanText::new(host.name.as_str()) };
@@ -221,6 +224,8 @@ impl Tx<'_> {
             policy: BootPolicy::default(),
             strategy: Strategy::default(),
             tags: Vec::new(),
+            fixed_address: None,
+            dhcp_options: Vec::new(),
             facts: None,
             enrolled: false,
             note: CleanText::default(),
@@ -302,6 +307,11 @@ impl Tx<'_> {
             if let Some(name) = other(index.macs.get(mac)) {
                 return Err(StoreError::MacTaken { mac: *mac, host: name });
             }
+        }
+        if let Some(address) = host.fixed_address
+            && let Some(host) = other(index.fixed.get(&address))
+        {
+            return Err(StoreError::AddressTaken { address, host });
         }
         if let Some(uuid) = host.uuid
             && let Some(name) = other(index.uuids.get(&uuid.key()))

@@ -8,7 +8,7 @@ use rackberry_core::{
     id::HostId,
     text::{CleanText, HostName},
 };
-use std::sync::Arc;
+use std::{net::Ipv4Addr, sync::Arc};
 
 /// What a request says about its sender.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,6 +42,8 @@ pub(super) struct Index {
     pub uuids: OrdMap<[u8; 16], HostId>,
     /// Real serials of the hosts that have no UUID.
     pub serials: OrdMap<String, HostId>,
+    /// Addresses that DHCP keeps for one host each.
+    pub fixed: OrdMap<Ipv4Addr, HostId>,
     /// UUIDs that count as none.
     pub shared: OrdSet<[u8; 16]>,
     /// How many hosts appeared by themselves.
@@ -54,6 +56,9 @@ impl Index {
             self.macs.insert(*mac, host.id);
         }
         self.names.insert(host.name.clone(), host.id);
+        if let Some(address) = host.fixed_address {
+            self.fixed.insert(address, host.id);
+        }
         if let Some(uuid) = host.uuid {
             self.uuids.insert(uuid.key(), host.id);
         } else if let Some(serial) = host.serial.as_ref().and_then(real_serial) {
@@ -67,6 +72,9 @@ impl Index {
             self.macs.remove(mac);
         }
         self.names.remove(&host.name);
+        if let Some(address) = host.fixed_address {
+            self.fixed.remove(&address);
+        }
         if let Some(uuid) = host.uuid {
             self.uuids.remove(&uuid.key());
         } else if let Some(serial) = host.serial.as_ref().and_then(real_serial)

@@ -15,7 +15,11 @@ use rackberry_core::{
     time::{Timestamp, WallTime},
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
 
 /// Log lines kept for each host.
 pub const LOG_LINES: usize = 100;
@@ -139,6 +143,17 @@ impl Snapshot {
     #[must_use]
     pub fn host_by_name(&self, name: &HostName) -> Option<&Arc<HostEntry>> {
         self.index.names.get(name).and_then(|id| self.hosts.get(id))
+    }
+
+    /// Every address that DHCP keeps for one host.
+    pub fn fixed_addresses(&self) -> impl Iterator<Item = Ipv4Addr> {
+        self.index.fixed.keys().copied()
+    }
+
+    /// Whether the same addresses are kept as in `other`; cheap if nothing of them changed between the two.
+    #[must_use]
+    pub fn fixes_as(&self, other: &Snapshot) -> bool {
+        self.index.fixed.ptr_eq(&other.index.fixed) || self.fixed_addresses().eq(other.fixed_addresses())
     }
 
     /// The image of this name.

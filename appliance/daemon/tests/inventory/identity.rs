@@ -151,6 +151,7 @@ async fn hosts_that_appear_by_themselves_are_bounded_and_never_push_others_out()
         uuid: None,
         serial: None,
         tags: Vec::new(),
+        fixed_address: None,
     };
     for number in 0..3 {
         observe(&inventory, asks(number, None, None)).await;
@@ -179,6 +180,7 @@ async fn enrolling_names_a_machine_that_appeared_and_refuses_what_is_taken() {
             uuid: None,
             serial: None,
             tags: vec!["rack 1".into()],
+            fixed_address: None,
         };
         inventory.transact(move |tx| tx.enrol(enrolment, Actor::User("ada".into())))
     };

@@ -14,7 +14,14 @@ async fn at_ten_thousand_hosts_a_change_shares_all_others() {
         .transact(|tx| {
             for number in 0..HOSTS {
                 let name = HostName::nearest(&format!("node-{number}"));
-                let enrolment = Enrolment { name, macs: vec![mac(number)], uuid: None, serial: None, tags: Vec::new() };
+                let enrolment = Enrolment {
+                    name,
+                    macs: vec![mac(number)],
+                    uuid: None,
+                    serial: None,
+                    tags: Vec::new(),
+                    fixed_address: None,
+                };
                 tx.enrol(enrolment, Actor::Box)?;
             }
             Ok::<_, StoreError>(())

@@ -2,6 +2,7 @@
 
 mod arbitrary;
 mod modes;
+mod network;
 mod packets;
 mod pcap;
 mod pxe;

@@ -192,6 +192,9 @@ pub fn subnet() -> Subnet {
         dns: Vec::new(),
         domain: None,
         ntp: Vec::new(),
+        lease: None,
+        dynamic_bootp: false,
+        options: Vec::new(),
     }
 }
 

@@ -30,6 +30,7 @@ const STORED: &[Field] = &[
     must("policy", POLICIES, "What a network boot of it leads to."),
     must("tags", Kind::Texts, "Words of yours."),
     must("note", Kind::Text, "A line of yours."),
+    may("fixed_address", Kind::Text, "The IPv4 address that DHCP keeps for it."),
     may("facts", Kind::Object, "Its hardware, once the RAM OS has reported it."),
 ];
 
@@ -86,7 +87,11 @@ pub(super) static ROUTES: &[Route] = &[
         summary: "Enrols every host of a list, or none of them.",
         query: &[],
         body: Body::Json(&[
-            must("list", Kind::Text, "MAC[, name[, serial[, uuid]]] a line."),
+            must(
+                "list",
+                Kind::Text,
+                "MAC[, name[, serial[, uuid]]] a line; an IPv4 address behind the MAC becomes its fixed one.",
+            ),
             may("pattern", Kind::Text, "Names for those without one, for example node-%02d."),
         ]),
         answer: Answer::List(&HOST),
@@ -118,6 +123,8 @@ pub(super) static ROUTES: &[Route] = &[
             may("tags", Kind::Texts, "In place of the tags it has."),
             may("note", Kind::Text, "A line of yours."),
             may("add_mac", Kind::Text, "One more address of it."),
+            may("address", Kind::Text, "The IPv4 address that DHCP keeps for it; empty for none."),
+            may("dhcp_options", Kind::Texts, "DHCP options for it alone, each NUMBER=VALUE, in place of those it has."),
         ]),
         answer: Answer::One(&HOST),
         run: |call| json(change(call)),
@@ -238,6 +245,8 @@ struct ChangeBody {
     tags: Option<Vec<CleanText>>,
     note: Option<CleanText>,
     add_mac: Option<MacAddr>,
+    address: Option<String>,
+    dhcp_options: Option<Vec<String>>,
 }
 
 async fn change(call: Call) -> Result<Host, Error> {
@@ -266,6 +275,17 @@ async fn change(call: Call) -> Result<Host, Error> {
             if let Some(note) = body.note {
                 host.note = note;
                 what.push("note".to_owned());
+            }
+            if let Some(text) = body.address {
+                host.fixed_address = actions::fixed_address(&text)?;
+                what.push(match host.fixed_address {
+                    Some(address) => format!("fixed address {address}"),
+                    None => "no fixed address".to_owned(),
+                });
+            }
+            if let Some(list) = body.dhcp_options {
+                host.dhcp_options = actions::dhcp_options(&list)?;
+                what.push("DHCP options".to_owned());
             }
             if let Some(mac) = body.add_mac {
                 host.macs.push(mac);

@@ -137,6 +137,7 @@ impl Site {
                     uuid: None,
                     serial: None,
                     tags: Vec::new(),
+                    fixed_address: None,
                 };
                 let mut host = (*tx.enrol(enrolment, Actor::Box)?).clone();
                 host.facts = facts;
