@@ -5,6 +5,7 @@
 
 mod checks;
 mod gate;
+mod lookout;
 mod shell;
 mod writer;
 
@@ -65,6 +66,8 @@ pub struct Setup {
     pub random: u64,
     /// How long an address is probed before its first offer; zero: not at all.
     pub conflict_wait: Duration,
+    /// How long a look for other servers goes unanswered before a new lease is promised in `auto` and `pxe-only`.
+    pub look_wait: Duration,
 }
 
 /// What people must hear of.

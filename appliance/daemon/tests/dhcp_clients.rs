@@ -198,6 +198,7 @@ impl Rack {
                 remembered: None,
                 random: 7,
                 conflict_wait,
+                look_wait: Duration::from_millis(300),
             };
             let began = Instant::now();
             let ports = Ports {

@@ -19,6 +19,19 @@ pub fn probe(xid: u32, mac: MacAddr, boots: bool) -> Vec<u8> {
     client_message(MessageKind::Discover, xid, mac, &options)
 }
 
+/// An INFORM of the box itself (RFC 2131 4.3.5): a server answers it at once, while it may first try out for seconds
+/// the address that it would offer to a [`probe`]; and it costs no address of its pool.
+#[must_use]
+pub fn inform(xid: u32, mac: MacAddr, address: std::net::Ipv4Addr) -> Vec<u8> {
+    let options = [code::PARAMETERS, 5, 1, 3, 6, 60, 67];
+    let mut bytes = client_message(MessageKind::Inform, xid, mac, &options);
+    // It has an address, where it can be answered.
+    for (slot, byte) in bytes.iter_mut().skip(10).zip([0, 0].into_iter().chain(address.octets())) {
+        *slot = byte;
+    }
+    bytes
+}
+
 /// The REQUEST that takes the address of `offer`, for the box's own interface.
 #[must_use]
 pub fn accept(offer: &SeenReply, mac: MacAddr) -> Vec<u8> {

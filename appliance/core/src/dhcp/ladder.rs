@@ -5,7 +5,7 @@
 
 use crate::{host::MacAddr, text::CleanText, time::Timestamp};
 use serde::{Deserialize, Serialize};
-use std::{fmt, net::Ipv4Addr, str::FromStr, time::Duration};
+use std::{collections::VecDeque, fmt, net::Ipv4Addr, str::FromStr, time::Duration};
 
 /// The `[dhcp] mode` setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
@@ -192,16 +192,25 @@ pub struct Ladder {
     seen: Vec<ForeignServer>,
     /// Servers that were announced already; forgotten after a silent round.
     alarmed: Vec<Ipv4Addr>,
-    /// When the last probe left.
-    probed: Timestamp,
+    /// When the last probes left, the newest last.
+    probed: VecDeque<Timestamp>,
     /// A probe outside the rounds, because a client asked.
     look: Option<Timestamp>,
+    /// Probes that follow it by themselves.
+    follow: u8,
     /// Rounds in a row without any.
     silent: u32,
 }
 
 /// A probe caused by a client follows the one before no sooner.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// And is repeated so often: the other server may be starting this very second.
+const LOOK_TWICE: u8 = 2;
+/// A look that nobody answered says that no server was there then. What appeared since is younger than this when a
+/// lease is given on the strength of it, and so five seconds are kept.
+const LOOK_COUNTS: Duration = Duration::from_secs(4);
+/// Probes remembered for that.
+const MOST_LOOKS: usize = 8;
 /// Servers remembered per round; more add nothing to the verdict.
 const MOST_SERVERS: usize = 16;
 /// Silent rounds after which a foreign server counts as gone.
@@ -228,8 +237,9 @@ impl Ladder {
             random: random | 1,
             seen: Vec::new(),
             alarmed: Vec::new(),
-            probed: now,
+            probed: VecDeque::new(),
             look: None,
+            follow: 0,
             silent: 0,
         }
     }
@@ -267,6 +277,10 @@ impl Ladder {
         let mut steps = Vec::new();
         if self.look.take_if(|look| *look <= now).is_some() && self.stage == Stage::PxeOnly {
             steps.push(self.probe(false, now));
+            if let Some(left) = self.follow.checked_sub(1) {
+                self.follow = left;
+                self.look = Some(now.after(LOOK_AGAIN));
+            }
         }
         while self.round_due() <= now {
             match self.round {
@@ -331,10 +345,34 @@ impl Ladder {
     ///
     /// Between rounds another server's unicast offers are not heard; one question of our own makes it show itself.
     pub fn asked(&mut self, now: Timestamp) {
-        let alert = matches!(self.mode, Mode::Auto | Mode::PxeOnly) && self.stage == Stage::PxeOnly;
-        if alert && self.look.is_none() {
-            self.look = Some(self.probed.after(LOOK_AGAIN).max(now));
+        if self.is_alert() {
+            self.follow = LOOK_TWICE - 1;
+            if self.look.is_none() {
+                self.look = Some(self.probed.back().map_or(now, |last| last.after(LOOK_AGAIN).max(now)));
+            }
         }
+    }
+
+    /// When a new lease may be promised: now, or once a look that is under way went `patience` without an answer.
+    ///
+    /// Without this the first client after a quiet hour would get an address beside a server that appeared meanwhile.
+    pub fn clear_at(&mut self, now: Timestamp, patience: Duration) -> Timestamp {
+        if !self.is_alert() || patience.is_zero() {
+            return now;
+        }
+        let fresh = self.probed.iter().filter(|sent| now.since(**sent) <= LOOK_COUNTS);
+        match fresh.map(|sent| sent.after(patience)).min() {
+            Some(answered) => answered.max(now),
+            None => {
+                self.asked(now);
+                self.look.unwrap_or(now).after(patience)
+            }
+        }
+    }
+
+    /// Whether leases are given for as long as nobody else gives any.
+    fn is_alert(&self) -> bool {
+        matches!(self.mode, Mode::Auto | Mode::PxeOnly) && self.stage == Stage::PxeOnly
     }
 
     /// The link came up again, perhaps in another socket: everything starts over.
@@ -353,7 +391,10 @@ impl Ladder {
     }
 
     fn probe(&mut self, boots: bool, now: Timestamp) -> Step {
-        self.probed = now;
+        while self.probed.len() >= MOST_LOOKS {
+            self.probed.pop_front();
+        }
+        self.probed.push_back(now);
         let word = self.next_random();
         let [a, b, c, d, e, ..] = word.to_be_bytes();
         // Locally administered, no group address.
@@ -497,15 +538,39 @@ mod tests {
         ladder.tick(at(0));
         ladder.tick(at(18));
         ladder.asked(at(19));
-        assert_eq!(ladder.wakeup(), at(23), "five seconds after the last probe");
-        assert!(matches!(ladder.tick(at(23)).as_slice(), [Step::Probe { .. }]));
-        ladder.asked(at(100));
-        ladder.asked(at(101));
-        assert_eq!(ladder.wakeup(), at(100));
-        assert_eq!(ladder.tick(at(101)).len(), 1);
-        ladder.asked(at(102));
+        assert_eq!(ladder.wakeup(), at(19));
+        assert!(matches!(ladder.tick(at(19)).as_slice(), [Step::Probe { .. }]));
+        assert_eq!(ladder.wakeup(), at(20), "and once more a second later, as a server may just be starting");
+        assert_eq!(ladder.tick(at(20)).len(), 1);
+        assert!(ladder.wakeup() > at(500), "then silence until somebody asks");
+        for tenth in 0..100 {
+            ladder.asked(Timestamp(100_000 + tenth * 100));
+            ladder.tick(Timestamp(100_000 + tenth * 100));
+        }
+        assert!(ladder.probed.iter().zip(ladder.probed.iter().skip(1)).all(|(a, b)| b.since(*a) >= LOOK_AGAIN));
+        ladder.asked(at(112));
         ladder.foreign(server(1, false));
         assert_eq!(ladder.tick(at(200)), [], "a proxy has nothing to lose");
+    }
+
+    #[test]
+    fn a_new_lease_waits_for_a_look_that_nobody_answered_and_is_never_five_seconds_behind() {
+        let patience = Duration::from_millis(500);
+        let mut ladder = ladder(Mode::Auto, None);
+        ladder.tick(at(0));
+        ladder.tick(at(18));
+        // A quiet time passed: the first client waits.
+        assert_eq!(ladder.clear_at(at(100), patience), Timestamp(100_500));
+        ladder.tick(at(100));
+        assert_eq!(ladder.clear_at(Timestamp(100_200), patience), Timestamp(100_500), "for the look under way");
+        assert_eq!(ladder.clear_at(Timestamp(100_500), patience), Timestamp(100_500));
+        assert_eq!(ladder.clear_at(Timestamp(103_900), patience), Timestamp(103_900), "the next ones do not");
+        ladder.tick(at(101));
+        assert_eq!(ladder.clear_at(Timestamp(105_100), patience), Timestamp(105_600), "what is old says nothing");
+        for (mode, stage) in [(Mode::Server, Stage::Server), (Mode::Proxy, Stage::Proxy)] {
+            let mut chosen = Ladder::new(mode, ProbeTimes::default(), None, 7, at(0));
+            assert_eq!((chosen.stage(), chosen.clear_at(at(50), patience)), (stage, at(50)), "a person chose it");
+        }
     }
 
     #[test]

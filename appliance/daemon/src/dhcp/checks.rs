@@ -5,7 +5,7 @@
 
 use crate::net::Netlink;
 use rackberry_core::{
-    dhcp::{Outcome, Request},
+    dhcp::{Outcome, Request, Stage},
     host::MacAddr,
     time::Timestamp,
 };
@@ -29,6 +29,8 @@ pub(super) struct Held {
     pub address: Ipv4Addr,
     pub request: Request,
     pub outcome: Outcome,
+    /// What the box did on the link when it was decided.
+    pub stage: Stage,
     until: Timestamp,
 }
 
@@ -57,6 +59,7 @@ impl Checks {
         netlink: &mut Netlink,
         request: Request,
         outcome: Outcome,
+        stage: Stage,
         now: Timestamp,
     ) -> Option<(Request, Outcome)> {
         // Behind a relay nobody can be asked by ARP.
@@ -76,8 +79,13 @@ impl Checks {
         if asked.is_err() {
             return Some((request, outcome));
         }
-        self.held.push(Held { address, request, outcome, until: now.after(self.wait) });
+        self.held.push(Held { address, request, outcome, stage, until: now.after(self.wait) });
         None
+    }
+
+    /// Whether a probe is over.
+    pub(super) fn is_due(&self, now: Timestamp) -> bool {
+        self.wakeup().is_some_and(|first| first <= now)
     }
 
     /// When the next probe ends.

@@ -4,6 +4,7 @@ use super::{
     Alert, Command, DhcpError, Ports, Setup, Sockets, Status,
     checks::Checks,
     gate::Gate,
+    lookout::Lookout,
     writer::{Sending, Writer},
 };
 use crate::net::{LinkFacts, Netlink, interfaces};
@@ -46,6 +47,8 @@ struct Shell {
     table: LeaseTable,
     ladder: Ladder,
     gate: Gate,
+    lookout: Lookout,
+    look_wait: Duration,
     checks: Checks,
     writer: Writer,
     ports: Ports,
@@ -87,6 +90,8 @@ pub(super) async fn run(sockets: Sockets, setup: Setup, ports: Ports) -> Result<
         table,
         ladder,
         gate: Gate::default(),
+        lookout: Lookout::default(),
+        look_wait: setup.look_wait,
         writer: Writer::default(),
         ports,
         probes: Vec::new(),
@@ -105,7 +110,7 @@ impl Shell {
         let wait = |source| DhcpError::Wait { device: device.to_owned(), source };
         let mut buffer = vec![0; 2048];
         loop {
-            self.due()?;
+            self.due(&mut buffer)?;
             self.writer.start(&*self.ports.record);
             let now = (self.ports.now)();
             let sleep = self.wakeup().since(now).max(Duration::from_millis(1));
@@ -131,13 +136,26 @@ impl Shell {
     }
 
     /// What time alone brings about.
-    fn due(&mut self) -> Result<(), DhcpError> {
+    fn due(&mut self, buffer: &mut [u8]) -> Result<(), DhcpError> {
         let now = (self.ports.now)();
+        let waited = self.lookout.wakeup().is_some_and(|first| first <= now) || self.checks.is_due(now);
+        if waited {
+            // What another server said meanwhile counts before anything is promised.
+            self.overhear(buffer);
+        }
         let steps = self.ladder.tick(now);
         if !steps.is_empty() {
             self.act(steps);
         }
+        for request in self.lookout.due(now) {
+            self.decide(request, now);
+        }
         for (held, answered) in self.checks.due(&mut self.netlink, now) {
+            if held.stage != self.link.stage {
+                // The box serves differently by now: what was held is no longer meant.
+                self.decide(held.request, now);
+                continue;
+            }
             if answered {
                 tracing::info!(address = %held.address, mac = %held.request.mac, "in use already; not offered");
                 self.table.conflict(held.address, now);
@@ -155,7 +173,7 @@ impl Shell {
 
     fn wakeup(&self) -> Timestamp {
         let first = self.ladder.wakeup().min(self.link_check);
-        self.checks.wakeup().map_or(first, |probe| probe.min(first))
+        [self.checks.wakeup(), self.lookout.wakeup()].into_iter().flatten().fold(first, Timestamp::min)
     }
 
     /// Takes what waits on a server port and decides about each.
@@ -183,7 +201,8 @@ impl Shell {
 
     fn admit(&mut self, request: Request, now: Timestamp) {
         let durable = matches!(request.kind, MessageKind::Request | MessageKind::Release | MessageKind::Decline);
-        let own = self.probes.contains(&request.xid) && request.mac.0.first() == Some(&2);
+        let ours = request.mac == self.facts.mac || request.mac.0.first() == Some(&2);
+        let own = ours && self.probes.contains(&request.xid);
         if own || !self.gate.admit(request.mac, now) || (durable && self.writer.is_full()) {
             return;
         }
@@ -191,16 +210,29 @@ impl Shell {
         if request.kind == MessageKind::Discover && request.port == Port::Dhcp && self.checks.holds(request.mac) {
             return;
         }
+        if self.may_promise(&request) {
+            self.ladder.asked(now);
+            let clear = self.ladder.clear_at(now, self.look_wait);
+            // Who holds a lease has nothing new to get.
+            if clear > now && !self.table.holds_any(request.mac, now) {
+                self.lookout.keep(request, clear);
+                return;
+            }
+        }
         self.decide(request, now);
+    }
+
+    /// Whether the answer may be a new lease.
+    fn may_promise(&self, request: &Request) -> bool {
+        let ours = request.server_id.is_none_or(|server| server == self.link.address);
+        let asks = matches!(request.kind, MessageKind::Discover | MessageKind::Request | MessageKind::Bootp);
+        request.port == Port::Dhcp && asks && ours
     }
 
     fn decide(&mut self, request: Request, now: Timestamp) {
         let host = (self.ports.host_view)(&request, now);
         let outcome = reply(&request, &self.link, &mut self.table, &host, now);
         tracing::trace!(mac = %request.mac, xid = request.xid, kind = ?request.kind, answered = outcome.reply.is_some());
-        if request.kind == MessageKind::Discover {
-            self.ladder.asked(now);
-        }
         let steps = match outcome.foreign {
             Some(address) => self.ladder.foreign(ForeignServer {
                 address,
@@ -219,7 +251,8 @@ impl Shell {
                 tracing::debug!(mac = %note.mac, "a note for the timeline was lost: too many at once");
             }
         }
-        if let Some((request, outcome)) = self.checks.hold(&mut self.netlink, request, outcome, now) {
+        let stage = self.link.stage;
+        if let Some((request, outcome)) = self.checks.hold(&mut self.netlink, request, outcome, stage, now) {
             self.dispatch(request.port, outcome);
         }
     }
@@ -273,7 +306,13 @@ impl Shell {
     /// Answers of other servers on the client port.
     fn overhear(&mut self, buffer: &mut [u8]) {
         for _ in 0..DRAIN {
-            let (length, from) = match self.client.try_recv_from(buffer) {
+            // By the plain socket: it is asked before the runtime had the time to see that something came.
+            let received = match self.send.client.recv_from(buffer) {
+                // Tells the runtime, too, that it is empty.
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => self.client.try_recv_from(buffer),
+                received => received,
+            };
+            let (length, from) = match received {
                 Ok(received) => received,
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
                 Err(_) => continue,
@@ -294,7 +333,8 @@ impl Shell {
         let server = ForeignServer {
             address: seen.server,
             mac,
-            leases: !seen.yiaddr.is_unspecified(),
+            // An INFORM of ours is answered without an address by those who give addresses.
+            leases: !seen.yiaddr.is_unspecified() || seen.kind == MessageKind::Ack,
             boots: seen.boots,
             vendor: CleanText::default(),
         };
@@ -308,8 +348,11 @@ impl Shell {
                 Step::Probe { xid, mac, boots } => {
                     self.probes.truncate(MOST_PROBES - 1);
                     self.probes.insert(0, xid);
-                    if let Err(error) = self.send.client.send_to(&asking::probe(xid, mac, boots), SERVERS) {
-                        tracing::debug!("probe for other DHCP servers: {error}");
+                    let inform = asking::inform(xid, self.facts.mac, self.link.address);
+                    for question in [asking::probe(xid, mac, boots), inform] {
+                        if let Err(error) = self.send.client.send_to(&question, SERVERS) {
+                            tracing::debug!("probe for other DHCP servers: {error}");
+                        }
                     }
                 }
                 Step::Stage { from, to } => {
