@@ -9,7 +9,7 @@ mod lookout;
 mod shell;
 mod writer;
 
-use crate::net::{LinkFacts, SocketError, sockets};
+use crate::net::{LinkFacts, PacketSocket, SocketError, sockets};
 use rackberry_core::{
     dhcp::{
         Change, HostView, LeaseRow, Link, LinkId, Mode, Note, Pool, ProbeTimes, Request, Stage, ladder::ForeignServer,
@@ -101,27 +101,43 @@ pub enum Command {
     Leases(oneshot::Sender<Vec<LeaseRow>>),
 }
 
-/// The shell's sockets, bound before the daemon says that it is ready.
+/// The shell's sockets. They are open on all interfaces, and opened before anybody knows which one is served.
 #[derive(Debug)]
 pub struct Sockets {
-    dhcp: UdpSocket,
-    boot_server: UdpSocket,
-    client: UdpSocket,
-    /// For conflict probes.
-    any: UdpSocket,
+    /// The DHCP port, 67.
+    pub dhcp: UdpSocket,
+    /// The boot server port, 4011.
+    pub boot_server: UdpSocket,
+    /// The client port, 68, shared.
+    pub client: UdpSocket,
+    /// Without it no address is probed before its first offer, and machines without an address are answered by broadcast.
+    pub packet: Option<PacketSocket>,
 }
 
 impl Sockets {
-    /// Binds the DHCP port (67), the boot server port (4011) and the client port (68, shared) on `device`.
+    /// Opens them all; takes root, or CAP_NET_BIND_SERVICE and CAP_NET_RAW.
     ///
     /// # Errors
     /// [`SocketError`].
-    pub fn bind(device: &str, dhcp: u16, boot_server: u16) -> Result<Self, SocketError> {
+    pub fn open(dhcp: u16, boot_server: u16) -> Result<Self, SocketError> {
         Ok(Sockets {
-            dhcp: sockets::udp(device, dhcp)?,
-            boot_server: sockets::udp(device, boot_server)?,
-            client: sockets::shared_udp(device, 68)?,
-            any: sockets::udp(device, 0)?,
+            dhcp: sockets::udp(dhcp)?,
+            boot_server: sockets::udp(boot_server)?,
+            client: sockets::shared_udp(68)?,
+            packet: PacketSocket::open().ok(),
+        })
+    }
+
+    /// The same sockets once more.
+    ///
+    /// # Errors
+    /// Out of file descriptors.
+    pub fn try_clone(&self) -> std::io::Result<Self> {
+        Ok(Sockets {
+            dhcp: self.dhcp.try_clone()?,
+            boot_server: self.boot_server.try_clone()?,
+            client: self.client.try_clone()?,
+            packet: self.packet.as_ref().map(PacketSocket::try_clone).transpose()?,
         })
     }
 }
@@ -139,7 +155,7 @@ pub enum DhcpError {
     },
     #[error(transparent)]
     Netlink(#[from] crate::net::NetlinkError),
-    #[error("{device} lost its address {address}; run `rackberry net-up` and start again")]
+    #[error("{device} has no longer its address {address}")]
     AddressLost { device: String, address: std::net::Ipv4Addr },
 }
 

@@ -293,12 +293,11 @@ fn serve(cli: &Cli, config: &Config) -> anyhow::Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_from_env("RACKBERRY_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    // Before the runtime starts its threads: rights are given up thread by thread.
+    let app = App::open(config.clone(), &cli.state_dir)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let app = App::bind(config.clone(), &cli.state_dir).await?;
-        app.run(stop_signal()).await?;
-        Ok(())
-    })
+    runtime.block_on(app.run(stop_signal()))?;
+    Ok(())
 }
 
 async fn stop_signal() {

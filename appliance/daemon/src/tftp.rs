@@ -13,7 +13,7 @@ use rackberry_core::{
     event::Station,
     text::CleanText,
 };
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use tftp_server::{
     Content, Observer, OpenError, Opened, Outcome, ReadRequest, Server, ServerError, Settings, Source, TransferInfo,
 };
@@ -21,12 +21,17 @@ use tokio::sync::watch;
 
 /// Finds what a boot client asks for.
 struct Files {
+    /// The box's own; whoever asks elsewhere gets nothing.
+    address: IpAddr,
     media: Media,
     boot_port: u16,
 }
 
 impl Source for Files {
     async fn open(&self, request: &ReadRequest, peer: SocketAddr, local: IpAddr) -> Result<Opened, OpenError> {
+        if local != self.address {
+            return Err(OpenError::NotFound);
+        }
         let name = tftp_server::path::normalize(&request.filename).map_err(|_| OpenError::AccessDenied)?;
         let Some(file) = path::resolve(&name) else { return Err(OpenError::NotFound) };
         if matches!(file, FileRef::AutoExec | FileRef::Script | FileRef::HostScript(_)) {
@@ -76,12 +81,13 @@ impl Observer for Timeline {
     }
 }
 
-/// Serves on `sockets` until `stop` turns true.
+/// Serves on `sockets` what is asked at `address`, until `stop` turns true.
 ///
 /// # Errors
 /// If a socket cannot be used.
 pub async fn run(
     sockets: Vec<UdpSocket>,
+    address: Ipv4Addr,
     media: Media,
     inventory: Inventory,
     config: &Config,
@@ -92,7 +98,7 @@ pub async fn run(
         max_sessions_per_host: config.tftp_sessions_per_host,
         ..Settings::default()
     };
-    let files = Files { media, boot_port: config.boot_port };
+    let files = Files { address: address.into(), media, boot_port: config.boot_port };
     let server = Server::new(sockets, files, Timeline { inventory }, settings)?;
     server
         .run(async move {

@@ -215,7 +215,7 @@ impl Rack {
                 commands: obeyed,
                 stop: stopped,
             };
-            let sockets = Sockets::bind(&interface.name, 67, 4011).unwrap();
+            let sockets = Sockets::open(67, 4011).unwrap();
             (status, shown, spawn(sockets, setup, ports).unwrap())
         });
         drop(status);

@@ -1,7 +1,9 @@
 //! The whole box: binds, opens, says ready, runs, and stops in order. The only module that imports all the others.
 
+mod listeners;
 mod network;
 mod passed;
+mod privileges;
 
 use crate::{
     auth::Auth,
@@ -13,12 +15,12 @@ use crate::{
     media::Media,
     reconcile,
 };
-use passed::Passed;
+use listeners::Listeners;
 use rackberry_core::{
     event::{Actor, EventKind},
     text::CleanText,
 };
-use std::{io, net::SocketAddr, path::Path, path::PathBuf, sync::Arc};
+use std::{io, path::Path, path::PathBuf, sync::Arc};
 use tokio::{
     net::{TcpListener, UnixListener},
     sync::watch,
@@ -38,81 +40,72 @@ pub enum AppError {
         "cannot listen on {what} {address}; another program may have it, or this user lacks the right to ports below 1024 (CAP_NET_BIND_SERVICE)"
     )]
     Listen { what: &'static str, address: String, source: io::Error },
-    #[error("the sockets that were passed in cannot be used")]
-    Passed(#[source] io::Error),
+    #[error("DHCP cannot be served")]
+    Sockets(#[from] crate::net::SocketError),
+    #[error(transparent)]
+    Passed(#[from] passed::PassedError),
+    #[error("cannot give up the rights that opened the sockets")]
+    Privileges(#[source] io::Error),
+    #[error("cannot take the page's socket into use")]
+    Page(#[source] io::Error),
     #[error("cannot look up who may log in")]
     Auth(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("the network side ended")]
     Network(#[from] network::NetworkError),
 }
 
-/// A box that is bound and opened, ready to run.
+/// A box whose sockets are open and which may do nothing else that takes a right.
 pub struct App {
-    state: State,
-    page: TcpListener,
-    local: UnixListener,
-    network: network::Network,
+    config: Arc<Config>,
+    state_dir: PathBuf,
+    listeners: Listeners,
+    media: Media,
+    catalog: Catalog,
 }
 
 impl App {
-    /// Opens the state folder and binds everything that needs no network yet.
+    /// Opens everything that takes rights, then gives up all of this process's capabilities.
+    ///
+    /// Capabilities belong to threads: call it before there is a second one.
     ///
     /// # Errors
     /// [`AppError`], naming what could not be had.
-    pub async fn bind(config: Config, state_dir: &Path) -> Result<Self, AppError> {
+    pub fn open(config: Config, state_dir: &Path) -> Result<Self, AppError> {
         let state_dir = std::path::absolute(state_dir).unwrap_or_else(|_| state_dir.to_owned());
         make_private_folder(&state_dir).map_err(|source| AppError::StateDir { path: state_dir.clone(), source })?;
-        let mut passed = Passed::take().map_err(AppError::Passed)?;
-        let page = match passed.tcp("page") {
-            Some(listener) => TcpListener::from_std(listener).map_err(AppError::Passed)?,
-            None => listen("the page's port", config.page_listen).await?,
-        };
-        let inventory = Inventory::open(OpenOptions::new(&state_dir))
-            .map_err(|source| AppError::Inventory { path: state_dir.clone(), source })?;
-        // The lock on the inventory is ours, so a socket that lies here is a dead one.
-        let socket = state_dir.join(cli::SOCKET);
-        let _ = std::fs::remove_file(&socket);
-        let local = UnixListener::bind(&socket).map_err(|source| AppError::Listen {
-            what: "the local socket",
-            address: socket.display().to_string(),
-            source,
-        })?;
+        Inventory::ensure_free(&state_dir).map_err(|source| AppError::Inventory { path: state_dir.clone(), source })?;
+        let listeners = Listeners::open(&config)?;
+        // Loaders and profiles may lie in a folder that root reads only by its rights: somebody's closed home.
         let media = Media::new(config.assets.clone(), state_dir.clone())?;
         let catalog = Catalog::load(&[&config.assets.join("catalog"), &state_dir.join("catalog")]);
         for problem in catalog.problems() {
             tracing::warn!(problem, "a profile was left out");
         }
-        let auth = Auth::new(inventory.clone()).await.map_err(|error| AppError::Auth(Box::new(error)))?;
-        let (view, seen) =
-            watch::channel(Arc::new(NetworkView { boot_port: config.boot_port, ..NetworkView::default() }));
-        let config = Arc::new(config);
-        let state = State {
-            inventory,
-            config: config.clone(),
-            catalog,
-            media,
-            auth,
-            state_dir: Arc::new(state_dir),
-            network: seen,
-        };
-        let network = network::Network::new(state.clone(), view, passed);
-        Ok(App { state, page, local, network })
-    }
-
-    /// Where the page listens.
-    ///
-    /// # Errors
-    /// If the socket is gone.
-    pub fn page_address(&self) -> io::Result<SocketAddr> {
-        self.page.local_addr()
+        privileges::give_up().map_err(|error| AppError::Privileges(error.into()))?;
+        Ok(App { config: Arc::new(config), state_dir, listeners, media, catalog })
     }
 
     /// Runs until `stop` resolves: stop accepting, a few seconds for what runs, then the inventory last.
     ///
     /// # Errors
-    /// [`AppError::Network`] if the network side cannot go on.
+    /// [`AppError`] if the state cannot be opened or the network side cannot go on.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), AppError> {
-        let App { state, page, local, network } = self;
+        let App { config, state_dir, listeners, media, catalog } = self;
+        let page = TcpListener::from_std(listeners.page).map_err(AppError::Page)?;
+        let inventory = Inventory::open(OpenOptions::new(&state_dir))
+            .map_err(|source| AppError::Inventory { path: state_dir.clone(), source })?;
+        let local = listen_locally(&state_dir)?;
+        let auth = Auth::new(inventory.clone()).await.map_err(|error| AppError::Auth(Box::new(error)))?;
+        let (view, seen) =
+            watch::channel(Arc::new(NetworkView { boot_port: config.boot_port, ..NetworkView::default() }));
+        let state = State { inventory, config, catalog, media, auth, state_dir: Arc::new(state_dir), network: seen };
+        let network = network::Network {
+            state: state.clone(),
+            view,
+            boot: listeners.boot,
+            tftp: listeners.tftp,
+            dhcp: listeners.dhcp,
+        };
         let (stopping, stopped) = watch::channel(false);
         let inventory = state.inventory.clone();
         let version = CleanText::new(env!("CARGO_PKG_VERSION"));
@@ -134,6 +127,8 @@ impl App {
         let limits = state.config.limits();
         tasks.spawn(reconcile::run(inventory.clone(), limits, stopped.clone()));
         let mut network = tokio::spawn(network.run(stopped));
+        // Hosts may have to wait for an interface; people need not.
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         let ended = tokio::select! {
             () = stop => None,
             ended = &mut network => Some(ended),
@@ -154,8 +149,16 @@ impl App {
     }
 }
 
-async fn listen(what: &'static str, address: SocketAddr) -> Result<TcpListener, AppError> {
-    TcpListener::bind(address).await.map_err(|source| AppError::Listen { what, address: address.to_string(), source })
+/// The command line's way in.
+fn listen_locally(state_dir: &Path) -> Result<UnixListener, AppError> {
+    // The lock on the inventory is ours, so a socket that lies here is a dead one.
+    let socket = state_dir.join(cli::SOCKET);
+    let _ = std::fs::remove_file(&socket);
+    UnixListener::bind(&socket).map_err(|source| AppError::Listen {
+        what: "the local socket",
+        address: socket.display().to_string(),
+        source,
+    })
 }
 
 /// Secrets lie in it: nobody else may look.

@@ -1,12 +1,12 @@
-//! The provisioning side: waits for an interface with an address, then binds and runs DHCP, TFTP and the boot listener.
+//! The provisioning side: waits for an interface with an address, serves DHCP, TFTP and the boot listener on it, and waits
+//! again when the address is gone.
 
-use super::passed::Passed;
 use crate::{
     config::Config,
-    dhcp::{self, Alert, Ports, Setup, Sockets, Status},
+    dhcp::{self, Alert, DhcpError, Ports, Setup, Sockets, Status},
     http::{self, NetworkView, State},
     inventory::{HostEntry, Identity, Inventory, MAX_AUTOMATIC_HOSTS, Snapshot, StoreError},
-    net::{self, LinkFacts, Netlink},
+    net::{self, LinkEvents, LinkFacts, Netlink},
     tftp,
 };
 use rackberry_core::{
@@ -19,7 +19,7 @@ use rackberry_core::{
 };
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, UdpSocket},
     sync::Arc,
     time::Duration,
 };
@@ -29,8 +29,6 @@ use tokio::{
     task::JoinSet,
 };
 
-/// How often an interface without address is looked at again.
-const LOOK: Duration = Duration::from_secs(1);
 /// A host that fetched something of ours this long ago counts as booted by us: its system asks for an address too.
 const RECENT: Duration = Duration::from_secs(3600);
 /// How long an address is probed before its first offer. PXE ROMs wait at least a second for offers.
@@ -42,12 +40,10 @@ const LOOK_WAIT: Duration = Duration::from_millis(500);
 /// Why the network side ended.
 #[derive(Debug, thiserror::Error)]
 pub enum NetworkError {
-    #[error("DHCP cannot be served")]
-    Sockets(#[from] net::SocketError),
-    #[error(
-        "cannot listen on {what} {address}; another program may have the port, or this user lacks the right to ports below 1024 (CAP_NET_BIND_SERVICE)"
-    )]
-    Listen { what: &'static str, address: SocketAddr, source: io::Error },
+    #[error("take the boot sockets into use on {interface}")]
+    Sockets { interface: String, source: io::Error },
+    #[error(transparent)]
+    Netlink(#[from] net::NetlinkError),
     #[error("DHCP ended")]
     Dhcp(#[from] dhcp::DhcpError),
     #[error("TFTP ended")]
@@ -60,68 +56,68 @@ pub enum NetworkError {
     Panicked,
 }
 
-/// The network side before it has found its interface.
+/// The network side, with sockets that outlive every address.
 pub(super) struct Network {
-    state: State,
-    view: watch::Sender<Arc<NetworkView>>,
-    passed: Passed,
+    pub state: State,
+    pub view: watch::Sender<Arc<NetworkView>>,
+    pub boot: Vec<std::net::TcpListener>,
+    pub tftp: UdpSocket,
+    pub dhcp: Sockets,
 }
 
 impl Network {
-    pub fn new(state: State, view: watch::Sender<Arc<NetworkView>>, passed: Passed) -> Self {
-        Network { state, view, passed }
-    }
-
     /// Runs until told to stop.
-    pub async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<(), NetworkError> {
-        let facts = tokio::select! {
-            facts = self.find() => facts,
-            _ = stop.wait_for(|stop| *stop) => return Ok(()),
-        };
-        self.serve(facts, stop).await
+    pub async fn run(self, mut stop: watch::Receiver<bool>) -> Result<(), NetworkError> {
+        loop {
+            let facts = tokio::select! {
+                facts = self.find() => facts?,
+                _ = stop.wait_for(|stop| *stop) => return Ok(()),
+            };
+            match self.serve(facts, stop.clone()).await? {
+                End::Stopped => return Ok(()),
+                End::AddressLost => {}
+            }
+        }
     }
 
     /// Waits for an interface that can be served, and says what it waits for.
-    async fn find(&mut self) -> LinkFacts {
+    async fn find(&self) -> Result<LinkFacts, NetworkError> {
+        let mut events = LinkEvents::open()?;
         let mut said = String::new();
         loop {
             let named = self.state.config.interface.clone();
             let looked = tokio::task::spawn_blocking(move || look(named.as_deref())).await;
             let waiting = match looked {
-                Ok(Ok(facts)) => return facts,
+                Ok(Ok(facts)) => return Ok(facts),
                 Ok(Err(sentence)) => sentence,
                 Err(error) => error.to_string(),
             };
             if said != waiting {
                 tracing::warn!("waiting for the network: {waiting}");
-                self.view.send_modify(|view| Arc::make_mut(view).mode.clone_from(&waiting));
+                self.view.send_replace(Arc::new(NetworkView {
+                    boot_port: self.state.config.boot_port,
+                    mode: format!("Waiting for the network: {waiting}"),
+                    mode_word: WAITING.to_owned(),
+                    ..NetworkView::default()
+                }));
                 let _ = sd_notify::notify(&[sd_notify::NotifyState::Status(&waiting)]);
                 said = waiting;
             }
-            tokio::time::sleep(LOOK).await;
+            events.changed().await?;
         }
     }
 
-    async fn serve(mut self, facts: LinkFacts, mut stop: watch::Receiver<bool>) -> Result<(), NetworkError> {
+    /// Serves on this interface until told to stop, or until the address is gone.
+    async fn serve(&self, facts: LinkFacts, mut all_stop: watch::Receiver<bool>) -> Result<End, NetworkError> {
         let config = self.state.config.clone();
-        let address = IpAddr::V4(facts.address);
-        let sockets = Sockets::bind(&facts.name, config.dhcp_port, config.dhcp_proxy_port)?;
-        let tftp_socket = match self.passed.udp("tftp") {
-            Some(socket) => socket,
-            None => bind_udp(SocketAddr::new(address, config.tftp_port))?,
-        };
+        let unusable = |source| NetworkError::Sockets { interface: facts.name.clone(), source };
+        let sockets = self.dhcp.try_clone().map_err(unusable)?;
+        let tftp_socket = self.tftp.try_clone().map_err(unusable)?;
         let mut boot = Vec::new();
-        for (name, port) in [("boot", config.boot_port), ("boot-alias", config.boot_alias_port)] {
-            if let Some(passed) = self.passed.tcp(name) {
-                boot.push(
-                    TcpListener::from_std(passed)
-                        .map_err(|source| listen_error(name_of(name), address, port, source))?,
-                );
-            } else if port != 0 {
-                let bound = TcpListener::bind(SocketAddr::new(address, port)).await;
-                boot.push(bound.map_err(|source| listen_error(name_of(name), address, port, source))?);
-            }
+        for listener in &self.boot {
+            boot.push(listener.try_clone().and_then(TcpListener::from_std).map_err(unusable)?);
         }
+        let (round, stop) = watch::channel(false);
         let setup = setup(&self.state, &config, facts.clone()).await?;
         let kept = self.state.inventory.subscribe();
         let (notes, noted) = mpsc::channel(1024);
@@ -139,52 +135,60 @@ impl Network {
 
         let mut tasks = JoinSet::new();
         for listener in boot {
-            tasks.spawn(http::serve_boot(listener, self.state.clone(), stop.clone()));
+            tasks.spawn(http::serve_boot(listener, facts.address, self.state.clone(), stop.clone()));
         }
         tasks.spawn(timeline(noted, self.state.inventory.clone()));
         tasks.spawn(alarms(alerted, self.state.inventory.clone()));
         tasks.spawn(reservations(kept, commands.clone()));
-        tasks.spawn(show(seen, self.view, facts.clone(), config.boot_port, self.state.inventory.clone(), stop.clone()));
+        tasks.spawn(show(
+            seen,
+            self.view.clone(),
+            facts.clone(),
+            config.boot_port,
+            self.state.inventory.clone(),
+            stop.clone(),
+        ));
         let tftp = {
-            let (media, inventory, stop) = (self.state.media.clone(), self.state.inventory.clone(), stop.clone());
-            tokio::spawn(async move { tftp::run(vec![tftp_socket], media, inventory, &config, stop).await })
+            let (media, inventory, address) = (self.state.media.clone(), self.state.inventory.clone(), facts.address);
+            tokio::spawn(async move { tftp::run(vec![tftp_socket], address, media, inventory, &config, stop).await })
         };
         tracing::info!(interface = facts.name, address = %facts.address, "rackberry is ready");
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        let serving = format!("Serving {} on {}.", facts.address, facts.name);
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Status(&serving)]);
 
         // The DHCP thread ends when told to, or because it cannot go on; either way its handle says so.
         let mut dhcp = tokio::task::spawn_blocking(move || dhcp.join());
         let ended = tokio::select! {
             ended = &mut dhcp => Some(ended),
-            _ = stop.wait_for(|stop| *stop) => None,
+            _ = all_stop.wait_for(|stop| *stop) => None,
         };
+        round.send_replace(true);
         drop(commands);
+        let ended = match ended {
+            Some(ended) => ended,
+            None => dhcp.await,
+        };
+        tftp.await.map_err(|_| NetworkError::Panicked)??;
+        while tasks.join_next().await.is_some() {}
         match ended {
-            Some(Ok(Ok(Err(error)))) => Err(error.into()),
-            Some(Ok(Err(_)) | Err(_)) => Err(NetworkError::Panicked),
-            Some(Ok(Ok(Ok(())))) | None => {
-                tftp.await.map_err(|_| NetworkError::Panicked)??;
-                let _ = dhcp_end(dhcp, ended.is_none()).await;
-                Ok(())
+            Ok(Ok(Ok(()))) => Ok(End::Stopped),
+            Ok(Ok(Err(lost @ DhcpError::AddressLost { .. }))) => {
+                tracing::warn!("{lost}");
+                Ok(End::AddressLost)
             }
+            Ok(Ok(Err(error))) => Err(error.into()),
+            Ok(Err(_)) | Err(_) => Err(NetworkError::Panicked),
         }
     }
 }
 
-async fn dhcp_end<T>(handle: tokio::task::JoinHandle<T>, running: bool) -> Option<T> {
-    if running { handle.await.ok() } else { None }
-}
+/// The word for what the box does while it has no interface to serve.
+const WAITING: &str = "waiting";
 
-fn name_of(name: &str) -> &'static str {
-    if name == "boot" { "the boot port" } else { "the second boot port" }
-}
-
-fn listen_error(what: &'static str, address: IpAddr, port: u16, source: io::Error) -> NetworkError {
-    NetworkError::Listen { what, address: SocketAddr::new(address, port), source }
-}
-
-fn bind_udp(address: SocketAddr) -> Result<std::net::UdpSocket, NetworkError> {
-    std::net::UdpSocket::bind(address).map_err(|source| NetworkError::Listen { what: "the TFTP port", address, source })
+/// How serving one address ended.
+enum End {
+    Stopped,
+    AddressLost,
 }
 
 /// The interface to serve and its address, or the sentence why there is none yet.
@@ -284,8 +288,9 @@ async fn reservations(mut hosts: watch::Receiver<Arc<Snapshot>>, commands: mpsc:
             }
         }
         known = Some(now);
-        if hosts.changed().await.is_err() {
-            return;
+        tokio::select! {
+            changed = hosts.changed() => if changed.is_err() { return },
+            () = commands.closed() => return,
         }
     }
 }

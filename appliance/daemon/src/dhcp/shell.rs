@@ -7,7 +7,7 @@ use super::{
     lookout::Lookout,
     writer::{Sending, Writer},
 };
-use crate::net::{LinkFacts, Netlink, interfaces};
+use crate::net::{LinkEvents, LinkFacts, LinkPackets, LinkSocket, Netlink, interfaces};
 use rackberry_core::{
     dhcp::{
         Destination, Fact, Ladder, LeaseTable, Link, MessageKind, Mode, Outcome, Packet, Port, Request, asking,
@@ -19,15 +19,13 @@ use rackberry_core::{
     time::Timestamp,
 };
 use std::{
-    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
+    net::{Ipv4Addr, SocketAddrV4},
     time::Duration,
 };
-use tokio::{net::UdpSocket, sync::watch};
+use tokio::sync::watch;
 
 /// Datagrams taken from one socket before anything is sent.
 const DRAIN: usize = 64;
-/// How often the link itself is looked at.
-const LINK_CHECK: Duration = Duration::from_secs(2);
 /// How long the end waits for the last write.
 const LAST_WRITE: Duration = Duration::from_secs(5);
 const SERVERS: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::BROADCAST, 67);
@@ -36,11 +34,14 @@ const CLIENTS: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::BROADCAST, 68);
 const MOST_PROBES: usize = 16;
 
 struct Shell {
-    dhcp: UdpSocket,
-    boot_server: UdpSocket,
-    client: UdpSocket,
-    send: Senders,
+    dhcp: LinkSocket,
+    boot_server: LinkSocket,
+    client: LinkSocket,
+    packets: Option<LinkPackets>,
+    /// Where DHCP answers come from.
+    server_port: u16,
     netlink: Netlink,
+    events: LinkEvents,
     facts: LinkFacts,
     link: Link,
     mode: Mode,
@@ -53,14 +54,6 @@ struct Shell {
     writer: Writer,
     ports: Ports,
     probes: Vec<u32>,
-    link_check: Timestamp,
-}
-
-/// The same sockets for sending: tokio's refuse to send before the reactor saw them writable once.
-struct Senders {
-    dhcp: std::net::UdpSocket,
-    boot_server: std::net::UdpSocket,
-    client: std::net::UdpSocket,
 }
 
 /// Serves until told to stop.
@@ -72,18 +65,18 @@ pub(super) async fn run(sockets: Sockets, setup: Setup, ports: Ports) -> Result<
     table.reserve(setup.reserved);
     table.avoid(setup.facts.neighbours.iter().copied(), now);
     let ladder = Ladder::new(setup.mode, setup.times, setup.remembered, setup.random, now);
-    let send = Senders {
-        dhcp: sockets.dhcp.try_clone().map_err(wait)?,
-        boot_server: sockets.boot_server.try_clone().map_err(wait)?,
-        client: sockets.client.try_clone().map_err(wait)?,
-    };
+    let (index, address) = (setup.facts.index, setup.facts.address);
+    let packets = sockets.packet.map(|socket| LinkPackets::new(socket, index, setup.facts.mac, address)).transpose();
+    let server_port = sockets.dhcp.local_addr().map_err(wait)?.port();
     let mut shell = Shell {
-        send,
-        dhcp: UdpSocket::from_std(sockets.dhcp).map_err(wait)?,
-        boot_server: UdpSocket::from_std(sockets.boot_server).map_err(wait)?,
-        client: UdpSocket::from_std(sockets.client).map_err(wait)?,
+        server_port,
+        dhcp: LinkSocket::new(sockets.dhcp, index, address).map_err(wait)?,
+        boot_server: LinkSocket::new(sockets.boot_server, index, address).map_err(wait)?,
+        client: LinkSocket::new(sockets.client, index, address).map_err(wait)?,
+        packets: packets.map_err(wait)?,
         netlink: Netlink::open()?,
-        checks: Checks::new(sockets.any, setup.facts.index, setup.conflict_wait),
+        events: LinkEvents::open()?,
+        checks: Checks::new(setup.conflict_wait),
         link: Link { stage: ladder.stage(), ..setup.link },
         facts: setup.facts,
         mode: setup.mode,
@@ -95,11 +88,14 @@ pub(super) async fn run(sockets: Sockets, setup: Setup, ports: Ports) -> Result<
         writer: Writer::default(),
         ports,
         probes: Vec::new(),
-        link_check: now.after(LINK_CHECK),
     };
     tracing::info!(device, stage = shell.link.stage.word(), mode = %shell.mode, "DHCP starts");
     shell.publish();
-    let end = shell.serve(&device).await;
+    // What changed after the facts were read and before the events were heard.
+    let end = match shell.look_at_link(now) {
+        Ok(()) => shell.serve(&device).await,
+        Err(error) => Err(error),
+    };
     shell.last_writes().await;
     tracing::info!(device, "DHCP ends");
     end
@@ -110,7 +106,7 @@ impl Shell {
         let wait = |source| DhcpError::Wait { device: device.to_owned(), source };
         let mut buffer = vec![0; 2048];
         loop {
-            self.due(&mut buffer)?;
+            self.due(&mut buffer);
             self.writer.start(&*self.ports.record);
             let now = (self.ports.now)();
             let sleep = self.wakeup().since(now).max(Duration::from_millis(1));
@@ -129,6 +125,14 @@ impl Shell {
                     ready.map_err(wait)?;
                     self.overhear(&mut buffer);
                 }
+                ready = arp(self.packets.as_ref()) => {
+                    ready.map_err(wait)?;
+                    self.hear();
+                }
+                changed = self.events.changed() => {
+                    changed?;
+                    self.look_at_link((self.ports.now)())?;
+                }
                 Some(command) = self.ports.commands.recv() => self.obey(command),
                 () = tokio::time::sleep(sleep) => {}
             }
@@ -136,12 +140,13 @@ impl Shell {
     }
 
     /// What time alone brings about.
-    fn due(&mut self, buffer: &mut [u8]) -> Result<(), DhcpError> {
+    fn due(&mut self, buffer: &mut [u8]) {
         let now = (self.ports.now)();
         let waited = self.lookout.wakeup().is_some_and(|first| first <= now) || self.checks.is_due(now);
         if waited {
             // What another server said meanwhile counts before anything is promised.
             self.overhear(buffer);
+            self.hear();
         }
         let steps = self.ladder.tick(now);
         if !steps.is_empty() {
@@ -150,7 +155,7 @@ impl Shell {
         for request in self.lookout.due(now) {
             self.decide(request, now);
         }
-        for (held, answered) in self.checks.due(&mut self.netlink, now) {
+        for (held, answered) in self.checks.due(now) {
             if held.stage != self.link.stage {
                 // The box serves differently by now: what was held is no longer meant.
                 self.decide(held.request, now);
@@ -164,15 +169,10 @@ impl Shell {
                 self.dispatch(held.request.port, held.outcome);
             }
         }
-        if self.link_check <= now {
-            self.link_check = now.after(LINK_CHECK);
-            self.look_at_link(now)?;
-        }
-        Ok(())
     }
 
     fn wakeup(&self) -> Timestamp {
-        let first = self.ladder.wakeup().min(self.link_check);
+        let first = self.ladder.wakeup();
         [self.checks.wakeup(), self.lookout.wakeup()].into_iter().flatten().fold(first, Timestamp::min)
     }
 
@@ -185,12 +185,11 @@ impl Shell {
                 Port::BootServer => &self.boot_server,
             };
             // WouldBlock: drained. Anything else concerns one datagram (an ICMP error of an earlier answer).
-            let (length, from) = match socket.try_recv_from(buffer) {
-                Ok(received) => received,
+            let (length, from) = match socket.try_receive(buffer) {
+                Ok(Some(received)) => received,
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
-                Err(_) => continue,
+                Ok(None) | Err(_) => continue,
             };
-            let SocketAddr::V4(from) = from else { continue };
             match decode(buffer.get(..length).unwrap_or_default(), port, from) {
                 Ok(Packet::Request(request)) => self.admit(*request, now),
                 Ok(Packet::Reply(_)) => {}
@@ -252,7 +251,7 @@ impl Shell {
             }
         }
         let stage = self.link.stage;
-        if let Some((request, outcome)) = self.checks.hold(&mut self.netlink, request, outcome, stage, now) {
+        if let Some((request, outcome)) = self.checks.hold(self.packets.as_ref(), request, outcome, stage, now) {
             self.dispatch(request.port, outcome);
         }
     }
@@ -269,24 +268,25 @@ impl Shell {
         }
     }
 
-    fn send(&mut self, sending: &Sending) {
+    fn send(&self, sending: &Sending) {
+        let socket = match sending.port {
+            Port::Dhcp => &self.dhcp,
+            Port::BootServer => &self.boot_server,
+        };
         let to = match sending.to {
             Destination::Broadcast => CLIENTS,
             Destination::Unicast(to) => to,
             Destination::Unconfigured { address, mac } => {
-                match self.netlink.set_neighbour(self.facts.index, address, mac) {
-                    Ok(()) => SocketAddrV4::new(address, 68),
-                    // Broadcast is always allowed.
-                    Err(_) => CLIENTS,
+                let to = SocketAddrV4::new(address, CLIENTS.port());
+                match &self.packets {
+                    Some(packets) if packets.send(self.server_port, mac, to, &sending.bytes).is_ok() => return,
+                    // A server that cannot reach a client without an address may broadcast (RFC 2131 section 4.1).
+                    _ => CLIENTS,
                 }
             }
         };
-        let socket = match sending.port {
-            Port::Dhcp => &self.send.dhcp,
-            Port::BootServer => &self.send.boot_server,
-        };
         // A full socket buffer loses the answer; the client asks again.
-        if let Err(error) = socket.send_to(&sending.bytes, to) {
+        if let Err(error) = socket.send(&sending.bytes, to) {
             tracing::debug!(%to, "send a DHCP answer: {error}");
         }
     }
@@ -306,18 +306,11 @@ impl Shell {
     /// Answers of other servers on the client port.
     fn overhear(&mut self, buffer: &mut [u8]) {
         for _ in 0..DRAIN {
-            // By the plain socket: it is asked before the runtime had the time to see that something came.
-            let received = match self.send.client.recv_from(buffer) {
-                // Tells the runtime, too, that it is empty.
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => self.client.try_recv_from(buffer),
-                received => received,
-            };
-            let (length, from) = match received {
-                Ok(received) => received,
+            let (length, from) = match self.client.try_receive(buffer) {
+                Ok(Some(received)) => received,
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
-                Err(_) => continue,
+                Ok(None) | Err(_) => continue,
             };
-            let SocketAddr::V4(from) = from else { continue };
             let Ok(Packet::Reply(seen)) = decode(buffer.get(..length).unwrap_or_default(), Port::Dhcp, from) else {
                 continue;
             };
@@ -325,6 +318,13 @@ impl Shell {
             if !ours && matches!(seen.kind, MessageKind::Offer | MessageKind::Ack) {
                 self.foreign(&seen, *from.ip());
             }
+        }
+    }
+
+    /// Who has which address, as ARP tells it.
+    fn hear(&mut self) {
+        for (address, mac) in self.packets.iter().flat_map(LinkPackets::heard) {
+            self.checks.heard(address, mac);
         }
     }
 
@@ -350,7 +350,7 @@ impl Shell {
                     self.probes.insert(0, xid);
                     let inform = asking::inform(xid, self.facts.mac, self.link.address);
                     for question in [asking::probe(xid, mac, boots), inform] {
-                        if let Err(error) = self.send.client.send_to(&question, SERVERS) {
+                        if let Err(error) = self.client.send(&question, SERVERS) {
                             tracing::debug!("probe for other DHCP servers: {error}");
                         }
                     }
@@ -406,7 +406,7 @@ impl Shell {
         let listed = interfaces::list(&mut self.netlink)?;
         let lost = || DhcpError::AddressLost { device: self.facts.name.clone(), address: self.facts.address };
         let interface = listed.iter().find(|interface| interface.index == self.facts.index).ok_or_else(lost)?;
-        if !interface.addresses.iter().any(|(address, _)| *address == self.facts.address) {
+        if !interface.addresses.contains(&(self.facts.address, self.facts.prefix)) {
             return Err(lost());
         }
         let came_up = interface.carrier && !self.facts.carrier;
@@ -433,6 +433,14 @@ impl Shell {
         if tokio::time::timeout(LAST_WRITE, write_all).await.is_err() {
             tracing::error!("the last leases were not written in time");
         }
+    }
+}
+
+/// Waits for ARP; for ever without a packet socket.
+async fn arp(packets: Option<&LinkPackets>) -> std::io::Result<()> {
+    match packets {
+        Some(packets) => packets.readable().await,
+        None => std::future::pending().await,
     }
 }
 

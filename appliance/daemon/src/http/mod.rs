@@ -96,16 +96,16 @@ pub(crate) fn ends() -> impl Filter<Extract = (Ends,), Error = warp::Rejection> 
     warp::ext::get::<Ends>()
 }
 
-/// Serves boot clients on `listener` until `stop` turns true.
-pub async fn serve_boot(listener: TcpListener, state: State, stop: watch::Receiver<bool>) {
+/// Serves boot clients that come to `address` on `listener`, until `stop` turns true.
+pub async fn serve_boot(listener: TcpListener, address: Ipv4Addr, state: State, stop: watch::Receiver<bool>) {
     let routes = boot::routes(&state).or(agent::routes(&state)).unify().or(files::routes(&state)).unify();
-    accept_tcp(listener, routes.with(warp::reply::with::header("server", "rackberry")), stop).await;
+    accept_tcp(listener, routes.with(warp::reply::with::header("server", "rackberry")), Some(address), stop).await;
 }
 
 /// Serves people and programs on `listener` until `stop` turns true.
 pub async fn serve_page(listener: TcpListener, state: State, stop: watch::Receiver<bool>) {
     let routes = api::routes(&state).or(ui::routes(&state, &stop)).unify();
-    accept_tcp(listener, routes, stop).await;
+    accept_tcp(listener, routes, None, stop).await;
 }
 
 /// Serves the API to whoever may open the Unix socket, until `stop` turns true.
@@ -131,7 +131,8 @@ pub async fn serve_local(listener: UnixListener, state: State, mut stop: watch::
     finish(graceful).await;
 }
 
-async fn accept_tcp<F, R>(listener: TcpListener, routes: F, mut stop: watch::Receiver<bool>)
+/// With `only`, whoever came to another address of this machine is turned away: the listener is bound to all.
+async fn accept_tcp<F, R>(listener: TcpListener, routes: F, only: Option<Ipv4Addr>, mut stop: watch::Receiver<bool>)
 where
     F: Filter<Extract = (R,), Error = warp::Rejection> + Clone + Send + Sync + 'static,
     R: warp::Reply + 'static,
@@ -149,6 +150,9 @@ where
                 let _ = stream.set_nodelay(true);
                 let Ok(local) = stream.local_addr() else { continue };
                 let ends = Ends { peer: peer.ip().to_canonical(), local: canonical(local), trusted: false };
+                if only.is_some_and(|address| ends.local.ip() != address) {
+                    continue;
+                }
                 serve_connection(stream, ends, routes.clone(), &graceful, &slots).await;
             }
             Err(error) => pause_after(&error).await,

@@ -95,7 +95,7 @@ pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
 }
 
 /// The kernel lets go of it with our last file descriptor, also after kill -9.
-fn lock(state_dir: &Path) -> Result<File, OpenError> {
+pub(super) fn lock(state_dir: &Path) -> Result<File, OpenError> {
     let path = state_dir.join("lock");
     let failed = |source| OpenError::File { doing: "lock", path: path.clone(), source };
     let file = private_file(&path).map_err(failed)?;

@@ -57,7 +57,7 @@ use rackberry_core::{
     time::{Timestamp, WallTime},
 };
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -116,6 +116,14 @@ impl std::fmt::Debug for Inventory {
 }
 
 impl Inventory {
+    /// Fails if another daemon has this state folder open; for a clear word before anything else is tried.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn ensure_free(state_dir: &Path) -> Result<(), OpenError> {
+        file::lock(state_dir).map(drop)
+    }
+
     /// Opens the inventory of a state folder, which belongs to this process until [`close`](Self::close).
     ///
     /// # Errors

@@ -5,9 +5,11 @@
 use rackberry_core::host::MacAddr;
 use rustix::{
     fd::OwnedFd,
+    io::Errno,
     net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink::SocketAddrNetlink, sockopt},
 };
 use std::{net::Ipv4Addr, time::Duration};
+use tokio::io::unix::AsyncFd;
 
 const HEADER: usize = 16;
 const NLMSG_ERROR: u16 = 2;
@@ -19,14 +21,15 @@ const RTM_DELADDR: u16 = 21;
 const RTM_GETADDR: u16 = 22;
 const RTM_NEWROUTE: u16 = 24;
 const RTM_GETROUTE: u16 = 26;
-const RTM_NEWNEIGH: u16 = 28;
-const RTM_DELNEIGH: u16 = 29;
 const RTM_GETNEIGH: u16 = 30;
 const NLM_F_REQUEST: u16 = 1;
 const NLM_F_ACK: u16 = 4;
 const NLM_F_DUMP: u16 = 0x300;
 const NLM_F_REPLACE: u16 = 0x100;
 const NLM_F_CREATE: u16 = 0x400;
+/// Groups whose members hear of changes.
+const RTMGRP_LINK: u32 = 0x1;
+const RTMGRP_IPV4_IFADDR: u32 = 0x10;
 const AF_INET: u8 = 2;
 const IFF_UP: u32 = 1;
 const IFF_LOOPBACK: u32 = 8;
@@ -34,7 +37,6 @@ const IFF_LOOPBACK: u32 = 8;
 const IFF_RUNNING: u32 = 0x40;
 const ARPHRD_ETHER: u16 = 1;
 /// Neighbour states with a hardware address that answered (linux/neighbour.h): REACHABLE, and what it turns into.
-const NUD_REACHABLE: u16 = 2;
 const NUD_KNOWN: u16 = 0x02 | 0x04 | 0x08 | 0x10 | 0x80;
 
 /// What went wrong while speaking with the kernel.
@@ -78,8 +80,49 @@ pub struct Neighbour {
     pub index: u32,
     pub address: Ipv4Addr,
     pub mac: MacAddr,
-    /// Heard a moment ago, not merely remembered.
-    pub confirmed: bool,
+}
+
+/// Tells when devices, cables or IPv4 addresses may have changed.
+#[derive(Debug)]
+pub struct LinkEvents {
+    socket: AsyncFd<OwnedFd>,
+}
+
+impl LinkEvents {
+    /// Opens it inside a tokio runtime; what changed before is not told.
+    ///
+    /// # Errors
+    /// [`NetlinkError::Open`].
+    pub fn open() -> Result<Self, NetlinkError> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let open = || {
+            let socket = rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)?;
+            rustix::net::bind(&socket, &SocketAddrNetlink::new(0, RTMGRP_LINK | RTMGRP_IPV4_IFADDR))?;
+            super::watched(socket).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+        };
+        Ok(LinkEvents { socket: open().map_err(NetlinkError::Open)? })
+    }
+
+    /// Waits for the next change, and takes all that were told so far. Safe to drop and call again.
+    ///
+    /// # Errors
+    /// [`NetlinkError::Ask`] if the socket or the runtime is gone.
+    pub async fn changed(&mut self) -> Result<(), NetlinkError> {
+        let gone = |source| NetlinkError::Ask { what: "changes of its devices", source };
+        let mut ready = self.socket.readable().await.map_err(|_| gone(Errno::IO))?;
+        let mut buffer = [0; 4096];
+        loop {
+            match rustix::net::recv(self.socket.get_ref(), buffer.as_mut_slice(), RecvFlags::empty()) {
+                // What it said does not matter: the reader looks for itself. Too much at once to keep (ENOBUFS) is a change, too.
+                Ok(_) | Err(Errno::NOBUFS | Errno::INTR) => {}
+                Err(Errno::AGAIN) => {
+                    ready.clear_ready();
+                    return Ok(());
+                }
+                Err(source) => return Err(gone(source)),
+            }
+        }
+    }
 }
 
 /// A socket to the kernel's routing part.
@@ -158,30 +201,6 @@ impl Netlink {
             Ok(answers) => Ok(answers.iter().find_map(|body| neighbour(body))),
             Err(NetlinkError::Ask { source: rustix::io::Errno::NOENT, .. }) => Ok(None),
             Err(error) => Err(error),
-        }
-    }
-
-    /// Says that `mac` has `address`, so that a client that cannot answer ARP yet is reached.
-    ///
-    /// # Errors
-    /// [`NetlinkError::Ask`]: `EPERM` without `CAP_NET_ADMIN`.
-    pub fn set_neighbour(&mut self, index: u32, address: Ipv4Addr, mac: MacAddr) -> Result<(), NetlinkError> {
-        let mut body = neighbour_head(index, NUD_REACHABLE);
-        attribute(&mut body, 1, &address.octets());
-        attribute(&mut body, 2, &mac.0);
-        self.ask("a new ARP entry", RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE | NLM_F_ACK, &body).map(drop)
-    }
-
-    /// Forgets who has `address`; nothing to forget is no error.
-    ///
-    /// # Errors
-    /// [`NetlinkError::Ask`].
-    pub fn forget_neighbour(&mut self, index: u32, address: Ipv4Addr) -> Result<(), NetlinkError> {
-        let mut body = neighbour_head(index, 0);
-        attribute(&mut body, 1, &address.octets());
-        match self.ask("no ARP entry", RTM_DELNEIGH, NLM_F_ACK, &body) {
-            Err(NetlinkError::Ask { source: rustix::io::Errno::NOENT, .. }) => Ok(()),
-            other => other.map(drop),
         }
     }
 
@@ -378,7 +397,7 @@ fn neighbour(body: &[u8]) -> Option<Neighbour> {
     let address = attributes(body, 12).find(|(kind, _)| *kind == 1).and_then(|(_, value)| ipv4(value))?;
     let mac = attributes(body, 12).find(|(kind, _)| *kind == 2).and_then(|(_, value)| value.try_into().ok())?;
     let known = state & NUD_KNOWN != 0;
-    known.then_some(Neighbour { index, address, mac: MacAddr(mac), confirmed: state & NUD_REACHABLE != 0 })
+    known.then_some(Neighbour { index, address, mac: MacAddr(mac) })
 }
 
 fn neighbour_head(index: u32, state: u16) -> Vec<u8> {

@@ -3,7 +3,7 @@
 use super::{
     interfaces::{ChooseError, Interface, choose, list},
     netlink::{Address, Netlink, NetlinkError},
-    sockets::{SocketError, shared_udp},
+    sockets::{SocketError, udp_on_device},
 };
 use rackberry_core::dhcp::{
     MessageKind, Packet, Port,
@@ -112,7 +112,7 @@ fn settle(netlink: &mut Netlink, named: Option<&str>) -> Result<Interface, NetUp
 
 /// DISCOVER, the first OFFER, REQUEST, ACK.
 fn lease(interface: &Interface, patience: Duration, random: u32) -> Result<Option<SeenReply>, NetUpError> {
-    let socket = shared_udp(&interface.name, 68)?;
+    let socket = udp_on_device(&interface.name, 68)?;
     let speak = |source| NetUpError::Speak { device: interface.name.clone(), source };
     socket.set_nonblocking(false).map_err(speak)?;
     let deadline = Instant::now() + patience;
