@@ -79,6 +79,22 @@ fn a_serving_box_started_by_root_has_no_capability_in_any_thread() -> Result<()>
     Ok(())
 }
 
+#[test]
+fn a_root_without_rights_still_serves_loaders_from_a_closed_home() -> Result<()> {
+    let site = Site::new()?;
+    let home = site.scratch().join("home");
+    std::fs::create_dir(&home)?;
+    std::fs::rename(site.share(), home.join("share"))?;
+    std::os::unix::fs::symlink(home.join("share"), site.share())?;
+    std::fs::set_permissions(&home, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
+    std::os::unix::fs::chown(&home, Some(65_534), Some(65_534))?;
+    let appliance = site.serve("")?;
+    let reply = site.room.enter(|| Connection::open(site::BOOT)?.request("GET", "/undionly.kpxe", &[]))?;
+    ensure!(reply.status == 200, "{}: {}", reply.status, appliance.log().text());
+    ensure!(!site::api(&appliance).get("/profiles")?.as_array().context("profiles")?.is_empty());
+    Ok(())
+}
+
 /// Every socket of the box, as a service manager opens them.
 fn all_sockets() -> Result<Vec<(&'static str, OwnedFd)>> {
     let any = |port: u16| SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));

@@ -33,7 +33,7 @@ pub enum AppError {
     #[error("cannot make the state folder {}; is this user allowed to?", path.display())]
     StateDir { path: PathBuf, source: io::Error },
     #[error("cannot open the inventory in {}", path.display())]
-    Inventory { path: PathBuf, source: crate::inventory::OpenError },
+    Inventory { path: PathBuf, source: Box<crate::inventory::OpenError> },
     #[error("cannot use the folders of the images")]
     Media(#[from] crate::media::OpenFileError),
     #[error(
@@ -73,7 +73,8 @@ impl App {
     pub fn open(config: Config, state_dir: &Path) -> Result<Self, AppError> {
         let state_dir = std::path::absolute(state_dir).unwrap_or_else(|_| state_dir.to_owned());
         make_private_folder(&state_dir).map_err(|source| AppError::StateDir { path: state_dir.clone(), source })?;
-        Inventory::ensure_free(&state_dir).map_err(|source| AppError::Inventory { path: state_dir.clone(), source })?;
+        Inventory::ensure_free(&state_dir)
+            .map_err(|source| AppError::Inventory { path: state_dir.clone(), source: Box::new(source) })?;
         let listeners = Listeners::open(&config)?;
         // Loaders and profiles may lie in a folder that root reads only by its rights: somebody's closed home.
         let media = Media::new(config.assets.clone(), state_dir.clone())?;
@@ -93,7 +94,7 @@ impl App {
         let App { config, state_dir, listeners, media, catalog } = self;
         let page = TcpListener::from_std(listeners.page).map_err(AppError::Page)?;
         let inventory = Inventory::open(OpenOptions::new(&state_dir))
-            .map_err(|source| AppError::Inventory { path: state_dir.clone(), source })?;
+            .map_err(|source| AppError::Inventory { path: state_dir.clone(), source: Box::new(source) })?;
         let local = listen_locally(&state_dir)?;
         let auth = Auth::new(inventory.clone()).await.map_err(|error| AppError::Auth(Box::new(error)))?;
         let (view, seen) =

@@ -13,11 +13,14 @@ use rackberry_core::{
     boot::path::FileRef,
     image::{Digest, Image},
 };
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::{
+    fs::{Mode, OFlags, ResolveFlags},
+    io::Errno,
+};
 use std::{
     fs::File,
     io,
-    os::unix::fs::MetadataExt,
+    os::{fd::OwnedFd, unix::fs::MetadataExt},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -52,6 +55,9 @@ pub struct OpenFileError {
 #[derive(Debug, Clone)]
 pub struct Media {
     assets: Arc<PathBuf>,
+    /// The same folder, open since the start; none if it was not there then. Root by its name alone may not reach it any more
+    /// once its rights are given up: it may lie in somebody's closed home.
+    assets_folder: Option<Arc<OwnedFd>>,
     state_dir: Arc<PathBuf>,
 }
 
@@ -65,7 +71,8 @@ impl Media {
             let path = state_dir.join(folder);
             std::fs::create_dir_all(&path).map_err(|source| OpenFileError { path, source })?;
         }
-        let media = Media { assets: Arc::new(assets), state_dir: Arc::new(state_dir) };
+        let assets_folder = folder(&assets).ok().map(Arc::new);
+        let media = Media { assets: Arc::new(assets), assets_folder, state_dir: Arc::new(state_dir) };
         media.sweep();
         Ok(media)
     }
@@ -123,40 +130,48 @@ impl Media {
         // The two folders that only we and the package manager fill may hold symbolic links; a person's may not, as
         // their target may lie outside.
         let own = matches!(file, FileRef::Own(_));
-        let opened = tokio::task::spawn_blocking(move || open_beneath(&root, &relative, own)).await;
+        let held = self.assets_folder.clone().filter(|_| root == *self.assets);
+        let opened = tokio::task::spawn_blocking(move || match held {
+            Some(held) => open_in(&held, &root, &relative, own),
+            None => open_beneath(&root, &relative, own),
+        });
+        let opened = opened.await;
         opened.unwrap_or(Ok(None))
     }
 }
 
-/// Opens `relative` beneath `root`; nothing in the path can lead outside (openat2(2), RESOLVE_BENEATH).
+fn folder(path: &Path) -> Result<OwnedFd, Errno> {
+    rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// Opens `relative` beneath `root`.
 fn open_beneath(root: &Path, relative: &str, strict: bool) -> Result<Option<Opened>, OpenFileError> {
-    let wrap = |error: rustix::io::Errno| OpenFileError { path: root.join(relative), source: error.into() };
+    match folder(root) {
+        Ok(folder) => open_in(&folder, root, relative, strict),
+        Err(Errno::NOENT) => Ok(None),
+        Err(error) => Err(OpenFileError { path: root.join(relative), source: error.into() }),
+    }
+}
+
+/// Opens `relative` in `folder`, which is `root`; nothing in the path can lead outside (openat2(2), RESOLVE_BENEATH).
+fn open_in(folder: &OwnedFd, root: &Path, relative: &str, strict: bool) -> Result<Option<Opened>, OpenFileError> {
+    let wrap = |error: Errno| OpenFileError { path: root.join(relative), source: error.into() };
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let folder = match rustix::fs::open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) {
-        Err(rustix::io::Errno::NOENT) => return Ok(None),
-        other => other.map_err(wrap)?,
-    };
     let opened = if strict {
         rustix::fs::openat2(
-            &folder,
+            folder,
             relative,
             flags,
             Mode::empty(),
             ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS,
         )
     } else {
-        rustix::fs::openat(&folder, relative, flags, Mode::empty())
+        rustix::fs::openat(folder, relative, flags, Mode::empty())
     };
     let file = match opened {
         Ok(descriptor) => File::from(descriptor),
         Err(
-            rustix::io::Errno::NOENT
-            | rustix::io::Errno::NOTDIR
-            | rustix::io::Errno::LOOP
-            | rustix::io::Errno::XDEV
-            | rustix::io::Errno::NAMETOOLONG
-            | rustix::io::Errno::NXIO
-            | rustix::io::Errno::INVAL,
+            Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV | Errno::NAMETOOLONG | Errno::NXIO | Errno::INVAL,
         ) => return Ok(None),
         Err(error) => return Err(wrap(error)),
     };
