@@ -4,12 +4,14 @@
 # of the distribution). It carries no identity: machine-id, host keys and passwords come after the first boot or
 # from the installer.
 #
-#   build.sh --out FILE.raw.zst [--suite trixie] [--mirror URL] [--kernel cloud-amd64|amd64] [--refresh]
+#   build.sh --out FILE.raw.{zst,gz,xz} [--suite trixie] [--mirror URL] [--kernel cloud-amd64|amd64] [--cloud-init] [--refresh]
 #
-# Needs root, and: mmdebstrap fdisk e2fsprogs dosfstools mtools zstd. No loop devices, no device nodes on the host.
+# With --cloud-init the image asks a cloud-init seed who it is, as the images of clouds do.
+#
+# Needs root, and: mmdebstrap fdisk e2fsprogs dosfstools mtools zstd (and xz-utils for xz). No loop devices, no device nodes on the host.
 set -euo pipefail
 
-suite=trixie mirror='' out='' kernel=cloud-amd64 refresh=''
+suite=trixie mirror='' out='' kernel=cloud-amd64 more='' refresh=''
 usage() { sed -n '2,/^set -/s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 while [ $# -gt 0 ]; do
   case $1 in
@@ -17,15 +19,22 @@ while [ $# -gt 0 ]; do
     --suite) suite=${2:?--suite needs a name}; shift 2 ;;
     --mirror) mirror=${2:?--mirror needs a URL}; shift 2 ;;
     --kernel) kernel=${2:?--kernel needs a flavour}; shift 2 ;;
+    --cloud-init) more=,cloud-init; shift ;;
     --refresh) refresh=yes; shift ;;
     *) usage ;;
   esac
 done
 [ -n "$out" ] || usage
+case $out in
+  *.zst) packer=(zstd -q -9 -T2 -c) ;;
+  *.gz) packer=(gzip -6 -c) ;;
+  *.xz) packer=(xz -1 -T2 -c) ;;
+  *) echo "build.sh: $out ends in none of .zst, .gz and .xz" >&2; exit 2 ;;
+esac
 export PATH=$PATH:/usr/sbin:/sbin LC_ALL=C
 [ "$(id -u)" = 0 ] || { echo "build.sh: the files of the image belong to root: run this as root" >&2; exit 1; }
-for tool in mmdebstrap sfdisk mke2fs mkfs.vfat mcopy zstd; do
-  command -v "$tool" >/dev/null || { echo "build.sh: $tool is missing (apt install mmdebstrap fdisk e2fsprogs dosfstools mtools zstd)" >&2; exit 1; }
+for tool in mmdebstrap sfdisk mke2fs mkfs.vfat mcopy zstd "${packer[0]}"; do
+  command -v "$tool" >/dev/null || { echo "build.sh: $tool is missing (apt install mmdebstrap fdisk e2fsprogs dosfstools mtools zstd xz-utils)" >&2; exit 1; }
 done
 if [ -z "$mirror" ]; then
   # The machine's own main archive, whatever it is called: Label tells it from the security archive.
@@ -36,15 +45,15 @@ fi
 
 started=$SECONDS
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/rackberry
-key=$(printf '%s\n' "$suite" "$mirror" "$kernel" | cat - "$(readlink -f "$0")" | sha256sum | cut -c1-16)
-cached=$cache/debian-$suite-$key.raw.zst
+key=$(printf '%s\n' "$suite" "$mirror" "$kernel" "$more" | cat - "$(readlink -f "$0")" | sha256sum | cut -c1-16)
+cached=$cache/debian-$suite-$key.raw.${out##*.}
 debs=$cache/debs-$suite
 mkdir -p "$cache" "$debs" "$(dirname "$out")"
 
 deliver() { # FILE [HOW]: a copy, named and summed as asked
   cp --reflink=auto -f "$1" "$out"
   (cd "$(dirname "$out")" && sha256sum "$(basename "$out")" >"$(basename "$out").sha256")
-  echo "$out: $(stat -c %s "$out") bytes, $(zstd -lv "$out" 2>/dev/null | sed -n 's/.*Decompressed Size:.*(\([0-9]* B\)).*/\1/p') raw, $((SECONDS - started)) s${2:+ ($2)}"
+  echo "$out: $(stat -c %s "$out") bytes, $((SECONDS - started)) s ($2)"
 }
 if [ -z "$refresh" ] && [ -s "$cached" ]; then deliver "$cached" cached; exit 0; fi
 
@@ -146,7 +155,7 @@ chmod +x "$work/customize" "$work/loaders"
 
 # shellcheck disable=SC2016  # $1 is for mmdebstrap's shell
 mmdebstrap --mode=root --variant=minbase --quiet \
-  --include="linux-image-$kernel,initramfs-tools,systemd,systemd-sysv,systemd-resolved,systemd-timesyncd,dbus,udev,openssh-server,curl,iproute2,iputils-ping,kmod,e2fsprogs,zstd,less,nano" \
+  --include="linux-image-$kernel,initramfs-tools,systemd,systemd-sysv,systemd-resolved,systemd-timesyncd,dbus,udev,openssh-server,curl,iproute2,iputils-ping,kmod,e2fsprogs,zstd,less,nano$more" \
   --aptopt='Apt::Install-Recommends "false"' \
   --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
   --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/info/*' \
@@ -205,7 +214,8 @@ le64 $((core_sector + 1)) | dd of="$work/boot/core.img" bs=1 seek=500 conv=notru
 [ "$(stat -c %s "$work/boot/core.img")" -le $mib ] || { echo "build.sh: GRUB's core image does not fit the BIOS boot partition" >&2; exit 1; }
 dd if="$work/boot/core.img" of="$raw" bs=512 seek=$core_sector conv=notrunc status=none
 
-zstd -q -9 -T2 -f "$raw" -o "$cached.part"
+size=$(stat -c %s "$raw")
+"${packer[@]}" "$raw" >"$cached.part"
 mv "$cached.part" "$cached"
-find "$cache" -maxdepth 1 -name 'debian-*.raw.zst' -mtime +30 -delete
-deliver "$cached" "packages $packages s"
+find "$cache" -maxdepth 1 -name 'debian-*.raw.*' -mtime +30 -delete
+deliver "$cached" "$size bytes raw, packages $packages s"

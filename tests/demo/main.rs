@@ -21,7 +21,7 @@ use system_tests::{
 
 /// Ten minutes from the first power-on to the last first boot is the promise on two cores without virtualisation.
 const PROMISE: Duration = Duration::from_secs(600);
-/// When a step is given up.
+/// When a station is given up: the machine may be slow and busy.
 const LIMIT: Duration = Duration::from_secs(1200);
 
 fn main() -> Result<()> {
@@ -153,7 +153,7 @@ fn unattended(rack: &Rack, running: &[(&str, Vm, Instant)], started: Instant) ->
     }
     for (name, machine, _) in running {
         // The system's own login prompt on its console: nothing of ours prints that.
-        machine.wait_for("login:", Duration::from_secs(120)).with_context(|| format!("{name}: no login prompt"))?;
+        machine.wait_for("login:", LIMIT).with_context(|| format!("{name}: no login prompt"))?;
     }
     no_way_out(rack)?;
     let took = started.elapsed();

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use ureq::http;
 
 const READY: &str = "rackberry is ready";
-const READY_WITHIN: Duration = Duration::from_secs(30);
+const READY_WITHIN: Duration = Duration::from_secs(60);
 const CODE: &str = "one-time code";
 
 /// A `rackberry serve` whose page and API answer on a loopback port of this machine, and all else in its namespace.
@@ -236,9 +236,9 @@ impl Appliance {
     /// The code for the first login that it printed last.
     ///
     /// # Errors
-    /// When it prints none within 10 s.
+    /// When it prints none within 30 s.
     pub fn one_time_code(&self) -> Result<String> {
-        self.console.wait_for(CODE, Duration::from_secs(10))?;
+        self.console.wait_for(CODE, Duration::from_secs(30))?;
         let text = self.console.text();
         let after = text.rsplit(CODE).next().and_then(|rest| rest.lines().next()).unwrap_or_default();
         let words = after.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'));

@@ -39,7 +39,7 @@ impl Dnsmasq {
         if let Some(messages) = messages {
             dnsmasq.console.follow(messages, None)?;
         }
-        dnsmasq.console.wait_for("started", Duration::from_secs(10))?;
+        dnsmasq.console.wait_for("started", Duration::from_secs(30))?;
         // It says "started" once and lists its services after it; the sockets are open by then.
         Ok(dnsmasq)
     }

@@ -13,12 +13,12 @@ pub struct Qmp {
 }
 
 impl Qmp {
-    /// Connects once the machine has made its socket, at most 20 s after the call.
+    /// Connects once the machine has made its socket, at most 60 s after the call.
     ///
     /// # Errors
     /// When no machine listens in time or it does not speak QMP.
     pub fn connect(path: &Path) -> Result<Self> {
-        let until = Instant::now() + Duration::from_secs(20);
+        let until = Instant::now() + Duration::from_secs(60);
         let stream = loop {
             match UnixStream::connect(path) {
                 Ok(stream) => break stream,
@@ -29,7 +29,7 @@ impl Qmp {
                 Err(_) => std::thread::sleep(Duration::from_millis(20)),
             }
         };
-        stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+        stream.set_read_timeout(Some(Duration::from_secs(120)))?;
         let mut qmp = Self { reader: BufReader::new(stream) };
         let greeting = qmp.line().context("read the greeting of QMP")?;
         if greeting.get("QMP").is_none() {
@@ -42,7 +42,7 @@ impl Qmp {
     /// Runs one command and returns its answer; events that come in between are passed over.
     ///
     /// # Errors
-    /// When the machine refuses, is gone, or stays silent for 30 s.
+    /// When the machine refuses, is gone, or stays silent for 120 s.
     pub fn execute(&mut self, command: &str, arguments: Value) -> Result<Value> {
         let request = json!({ "execute": command, "arguments": arguments });
         writeln!(self.reader.get_mut(), "{request}").with_context(|| format!("send {command}"))?;

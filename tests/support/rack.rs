@@ -44,7 +44,20 @@ pub fn share() -> Result<PathBuf> {
 /// # Errors
 /// When it is not set.
 pub fn image() -> Result<PathBuf> {
-    std::env::var_os("RACKBERRY_IMAGE").map(PathBuf::from).context("RACKBERRY_IMAGE is not set: run this through ./x")
+    named("RACKBERRY_IMAGE")
+}
+
+/// The Debian image with cloud-init: `RACKBERRY_CLOUD_IMAGE`, as `./x test` prepares it.
+///
+/// # Errors
+/// When it is not set.
+pub fn cloud_image() -> Result<PathBuf> {
+    named("RACKBERRY_CLOUD_IMAGE")
+}
+
+fn named(variable: &str) -> Result<PathBuf> {
+    let path = std::env::var_os(variable).map(PathBuf::from);
+    path.with_context(|| format!("{variable} is not set: run this through ./x"))
 }
 
 impl Rack {

@@ -82,7 +82,7 @@ impl Vm {
             uuid: format!("7ac0b3e1-{:04x}-4000-8000-{number:012x}", process & 0xffff),
             serial: format!("RB-TEST-{process}-{number}"),
             product: "Virtual rack server".into(),
-            disk_first: false,
+            own_order: false,
             log: None,
             extra: Vec::new(),
         }

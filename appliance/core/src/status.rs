@@ -165,7 +165,10 @@ fn armed(signs: &Signs<'_>, install: &Install) -> String {
         };
         return format!("Armed for {} and not seen. {key} {title}, expires in {}.{bound}", span(waited), span(left));
     }
-    format!("Erases its disk at the next network boot. {title}, expires in {}.{bound}", span(left))
+    // A system that boots its disk first never gets to the network by itself.
+    let by_key = install.plan.boot_order == BootOrder::DiskFirst && signs.host.installed.is_some();
+    let key = if by_key { ": restart it and press the network-boot key" } else { "" };
+    format!("Erases its disk at the next network boot{key}. {title}, expires in {}.{bound}", span(left))
 }
 
 fn installing(signs: &Signs<'_>, install: &Install) -> (Condition, String) {

@@ -32,7 +32,7 @@ pub struct Builder {
     pub(super) uuid: String,
     pub(super) serial: String,
     pub(super) product: String,
-    pub(super) disk_first: bool,
+    pub(super) own_order: bool,
     pub(super) log: Option<PathBuf>,
     pub(super) extra: Vec<String>,
 }
@@ -108,11 +108,17 @@ impl Builder {
         self
     }
 
-    /// Boots its disk before the network.
+    /// Boots in the order of its firmware's own menu, which a system may change. Else QEMU puts the network before the
+    /// disks at each start, whatever the menu says.
     #[must_use]
-    pub fn disk_first(mut self) -> Self {
-        self.disk_first = true;
+    pub fn own_order(mut self) -> Self {
+        self.own_order = true;
         self
+    }
+
+    /// What a device gets to be tried at this place.
+    fn order(&self, place: usize) -> String {
+        if self.own_order { String::new() } else { format!(",bootindex={place}") }
     }
 
     /// Appends the serial port's raw output to this file too.
@@ -229,9 +235,9 @@ impl Builder {
         // cards keep the ROM (iPXE for UEFI).
         let own_client = self.firmware != Firmware::Bios && self.nic == Nic::Virtio;
         let rom = if own_client { ",romfile=" } else { "" };
-        let order = if self.disk_first { 9 } else { 1 };
+        let order = self.order(1);
         command.args(["-netdev", &format!("tap,id=net0,ifname={tap},script=no,downscript=no")]);
-        command.args(["-device", &format!("{model},netdev=net0,id=nic0,mac={mac},bootindex={order}{rom}")]);
+        command.args(["-device", &format!("{model},netdev=net0,id=nic0,mac={mac}{order}{rom}")]);
     }
 
     fn disk_arguments(&self, command: &mut Command, dir: &Path) -> Result<()> {
@@ -267,7 +273,7 @@ impl Builder {
             ]);
             command.args([
                 "-device",
-                &format!("{device},drive=disk{number},serial={}-{number},bootindex={}", self.serial, 2 + number),
+                &format!("{device},drive=disk{number},serial={}-{number}{}", self.serial, self.order(2 + number)),
             ]);
         }
         Ok(())
