@@ -17,8 +17,8 @@
 //! | [`boot`] | (feature) what a network-booting host is given |
 //!
 //! Rules: no tokio, database, files, sockets, clock or randomness in here; time, identifiers and random bytes are
-//! passed in. Imports point one way: `event, host, image <- task <- workflow <- profile <- install <- { agent, dhcp,
-//! boot }`, and the last ones never import each other.
+//! passed in. Imports point one way: `{ text, time, id, option } <- { host, hardware, image, event } <- task <- { workflow,
+//! agent } <- profile <- install <- { dhcp, boot, status }`, and the last ones never import each other.
 
 pub mod agent;
 #[cfg(feature = "boot")]

@@ -15,8 +15,8 @@
 //! | [`app`] | puts all of the above together |
 //! | [`cli`] | the command line's other half: speaks to a running daemon |
 //!
-//! Imports point one way: `{ config, net, inventory, catalog, auth, media } <- { dhcp, tftp, http, reconcile } <- app <-
-//! main`; `cli` imports none of them but `config`.
+//! Imports point one way: `{ config, net, inventory, catalog, auth, media } <- { dhcp, tftp, http, reconcile, cli } <- app
+//! <- main`; `cli` imports none of them.
 
 pub mod app;
 pub mod auth;
