@@ -11,6 +11,7 @@
 //! - [`fake_agent`]: a machine without hardware that speaks the agent's protocol; [`dice`] are its luck.
 //! - [`crowd`]: many machines on one interface, side by side.
 //! - [`site`]: the box, the hosts' side of a cable and stand-ins for served files; [`local_api`] asks the box.
+//! - [`slow_disk`]: a folder whose reads stall and fail.
 //! - [`pxe`]: a network-boot client written from the RFCs alone, sharing no code with the server it checks.
 //!
 //! Everything here needs root and touches only namespaces that it made itself.
@@ -29,6 +30,7 @@ pub mod pxe;
 pub mod qmp;
 pub mod rack;
 pub mod site;
+pub mod slow_disk;
 pub mod vm;
 pub mod wire;
 
@@ -42,5 +44,6 @@ pub use local_api::LocalApi;
 pub use netns::Netns;
 pub use pxe::PxeClient;
 pub use site::Site;
+pub use slow_disk::SlowDisk;
 pub use vm::{DiskBus, Firmware, Nic, Vm};
 pub use wire::{Impairment, Wire};

@@ -101,6 +101,12 @@ pub enum EventKind {
         #[serde(default)]
         firmware: Option<Firmware>,
     },
+    /// The host fetched a file that a person put into the files folder; each once a boot, and only the first few.
+    OwnFile {
+        path: CleanText,
+        /// `TFTP` or `HTTP`.
+        by: CleanText,
+    },
     AgentHello {
         boot: BootKey,
         address: CleanText,

@@ -2,12 +2,14 @@
 //!
 //! | module | one sentence |
 //! |---|---|
+//! | [`log`] | what is logged, and how much of it at most |
 //! | [`config`] | `rackberry.toml`, read, checked and explained |
 //! | [`net`] | interfaces, addresses and sockets |
 //! | [`inventory`] | the database, its one writing thread, and the snapshot everyone reads |
 //! | [`catalog`] | profiles from folders |
 //! | [`media`] | everything served as a file, and how images come in |
 //! | [`auth`] | people, passwords, sessions, tokens |
+//! | [`boot`] | who asks to boot, what it is given, and that it is written down |
 //! | [`dhcp`] | the DHCP shell: owns the leases |
 //! | [`tftp`] | the TFTP shell |
 //! | [`http`] | boot, agents, API and pages |
@@ -15,17 +17,19 @@
 //! | [`app`] | puts all of the above together |
 //! | [`cli`] | the command line's other half: speaks to a running daemon |
 //!
-//! Imports point one way: `{ config, net, inventory, catalog, auth, media } <- { dhcp, tftp, http, reconcile, cli } <- app
-//! <- main`; `cli` imports none of them.
+//! Imports point one way: `{ config, log, net, inventory, catalog, auth, media } <- boot <- { dhcp, tftp, http,
+//! reconcile, cli } <- app <- main`; `cli` imports none of them.
 
 pub mod app;
 pub mod auth;
+pub mod boot;
 pub mod catalog;
 pub mod cli;
 pub mod config;
 pub mod dhcp;
 pub mod http;
 pub mod inventory;
+pub mod log;
 pub mod media;
 pub mod net;
 pub mod reconcile;

@@ -290,9 +290,13 @@ fn show_config(cli: &Cli, file: &ConfigFile) -> anyhow::Result<()> {
 }
 
 fn serve(cli: &Cli, config: &Config) -> anyhow::Result<()> {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("RACKBERRY_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    rackberry::log::start();
+    // Each connection, transfer and waiting agent is a descriptor; service managers start with 1,024.
+    let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let all = rustix::process::Rlimit { current: descriptors.maximum, ..descriptors };
+    if let Err(error) = rustix::process::setrlimit(rustix::process::Resource::Nofile, all) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
     // Before the runtime starts its threads: rights are given up thread by thread.
     let app = App::open(config.clone(), &cli.state_dir)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

@@ -1,14 +1,15 @@
 //! The TFTP shell: requests become files through the same names as on the HTTP boot listener.
 
 use crate::{
+    boot::{Desk, Found, Question},
     config::Config,
     inventory::Inventory,
-    media::{Blob, Media},
+    media::{self, Blob},
 };
 use rackberry_core::{
     boot::{
         path::{self, FileRef, RamOsPart},
-        script::ask_again,
+        script::{Over, ask_again},
     },
     event::Station,
     text::CleanText,
@@ -23,8 +24,17 @@ use tokio::sync::watch;
 struct Files {
     /// The box's own; whoever asks elsewhere gets nothing.
     address: IpAddr,
-    media: Media,
+    desk: Desk,
+    inventory: Inventory,
     boot_port: u16,
+}
+
+impl Files {
+    fn note_own(&self, peer: SocketAddr, opened: &media::Opened) {
+        if let Some(path) = opened.own.as_deref() {
+            self.inventory.own_file_by_address(peer.ip(), path, "TFTP");
+        }
+    }
 }
 
 impl Source for Files {
@@ -34,25 +44,42 @@ impl Source for Files {
         }
         let name = tftp_server::path::normalize(&request.filename).map_err(|_| OpenError::AccessDenied)?;
         let Some(file) = path::resolve(&name) else { return Err(OpenError::NotFound) };
-        if matches!(file, FileRef::AutoExec | FileRef::Script | FileRef::HostScript(_)) {
-            let port = if self.boot_port == 80 { String::new() } else { format!(":{}", self.boot_port) };
-            return Ok(Opened::new(ask_again(&format!("http://{local}{port}"))));
-        }
-        match self.media.open(&file).await {
-            Ok(Some(opened)) => match opened.blob {
-                Blob::Bytes(bytes) => Ok(Opened::new(bytes)),
-                Blob::File(shared) => {
-                    shared.try_clone().and_then(Content::from_file).map(|data| Opened { data, limits: None }).map_err(
-                        |error| {
+        let port = if self.boot_port == 80 { String::new() } else { format!(":{}", self.boot_port) };
+        let box_url = format!("http://{local}{port}");
+        let found = match &file {
+            FileRef::AutoExec | FileRef::Script | FileRef::HostScript(_) => {
+                return Ok(Opened::new(ask_again(&box_url)));
+            }
+            FileRef::Config(asked) => {
+                let (peer, over) = (peer.ip().to_canonical(), Over::Tftp);
+                let question = Question { file: asked, over, peer, box_url: &box_url, looks_only: false };
+                match self.desk.config(question).await {
+                    Ok(Found::Own(opened)) => Ok(Some(opened)),
+                    Ok(Found::Text(text)) => return Ok(Opened::new(text)),
+                    Ok(Found::Nothing) => Ok(None),
+                    Err(error) => Err(crate::chain(&error)),
+                }
+            }
+            other => self.desk.media().open(other).await.map_err(|error| crate::chain(&error)),
+        };
+        match found {
+            Ok(Some(opened)) => {
+                self.note_own(peer, &opened);
+                match opened.blob {
+                    Blob::Bytes(bytes) => Ok(Opened::new(bytes)),
+                    Blob::File(shared) => shared
+                        .try_clone()
+                        .and_then(Content::from_file)
+                        .map(|data| Opened { data, limits: None })
+                        .map_err(|error| {
                             tracing::warn!(%peer, name, %error, "a file could not be read");
                             OpenError::NotFound
-                        },
-                    )
+                        }),
                 }
-            },
+            }
             Ok(None) => Err(OpenError::NotFound),
             Err(error) => {
-                tracing::warn!(%peer, name, error = crate::chain(&error), "a file could not be opened");
+                tracing::warn!(%peer, name, error, "a file could not be opened");
                 Err(OpenError::NotFound)
             }
         }
@@ -88,7 +115,7 @@ impl Observer for Timeline {
 pub async fn run(
     sockets: Vec<UdpSocket>,
     address: Ipv4Addr,
-    media: Media,
+    desk: Desk,
     inventory: Inventory,
     config: &Config,
     mut stop: watch::Receiver<bool>,
@@ -98,7 +125,8 @@ pub async fn run(
         max_sessions_per_host: config.tftp_sessions_per_host,
         ..Settings::default()
     };
-    let files = Files { address: address.into(), media, boot_port: config.boot_port };
+    let boot_port = config.boot_port;
+    let files = Files { address: address.into(), desk, inventory: inventory.clone(), boot_port };
     let server = Server::new(sockets, files, Timeline { inventory }, settings)?;
     server
         .run(async move {

@@ -4,12 +4,19 @@
 //! |---|---|
 //! | [`decide`] | from a host's state to local disk, RAM OS, own files or silence |
 //! | [`script`] | the decision as an iPXE script |
+//! | [`pxelinux`], [`grub`] | the same for the loaders that look for a configuration |
+//! | [`config`] | the names under which they look, and which own files come before ours |
+//! | [`own`] | what of a person's own files a host is led to |
 //! | [`path`] | a request path, by TFTP or HTTP, to the thing it names |
 //! | [`answers`] | a plan's file templates, rendered for one host |
 
 pub mod answers;
+pub mod config;
 pub mod decide;
+pub mod grub;
+pub mod own;
 pub mod path;
+pub mod pxelinux;
 pub mod script;
 
 pub use decide::{BootDecision, HostState, decide};

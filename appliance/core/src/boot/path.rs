@@ -1,5 +1,6 @@
 //! A request path, by TFTP or HTTP, to the thing it names. Reserved names come first; all else is a person's own file.
 
+use super::config::{ConfigKind, ConfigRef, MachineName};
 use crate::{
     host::{Arch, MacAddr},
     image::Digest,
@@ -20,6 +21,10 @@ pub enum FileRef {
     RamOs { arch: Arch, part: RamOsPart },
     /// An imported image by digest.
     Image(Digest),
+    /// What PXELINUX or GRUB looks for as its configuration: a person's own one, else one rendered for the machine.
+    Config(ConfigRef),
+    /// A program that a person may have another version of: the own file at `path`, else the box's copy.
+    Program { path: String, name: &'static str },
     /// A relative path beneath `<state>/files`.
     Own(String),
 }
@@ -45,6 +50,21 @@ impl RamOsPart {
         }
     }
 }
+
+/// Programs beside the loaders, by file name. The box leads nobody to them, so an own file of that name comes first:
+/// PXELINUX and its modules have to be of one version.
+pub const PROGRAMS: &[&str] = &[
+    "pxelinux.0",
+    "lpxelinux.0",
+    "ldlinux.c32",
+    "libcom32.c32",
+    "libutil.c32",
+    "menu.c32",
+    "vesamenu.c32",
+    "chain.c32",
+    "reboot.c32",
+    "poweroff.c32",
+];
 
 /// The loaders served, by file name; also found with any directory before them, as ROMs and shells add theirs.
 pub const LOADERS: &[&str] = &[
@@ -85,11 +105,24 @@ pub fn resolve(raw: &str) -> Option<FileRef> {
         ["ramos", arch, file] => Some(FileRef::RamOs { arch: ram_os_arch(arch)?, part: ram_os_part(file)? }),
         ["images", digest] => Some(FileRef::Image(digest.parse().ok()?)),
         ["agent", ..] => return None,
+        [.., "pxelinux.cfg", name] => config(ConfigKind::Pxelinux, &parts, name),
+        [.., name] if name.starts_with("grub.cfg") => {
+            config(ConfigKind::Grub, &parts, name.trim_start_matches("grub.cfg").trim_start_matches('-'))
+        }
+        [.., name] if PROGRAMS.contains(name) => {
+            let known = PROGRAMS.iter().find(|known| *known == name);
+            known.map(|known| FileRef::Program { path: parts.join("/"), name: known })
+        }
         [.., name] => {
             LOADERS.iter().find(|loader| loader.eq_ignore_ascii_case(name)).map(|l| FileRef::Loader((*l).into()))
         }
     };
     Some(reserved.unwrap_or_else(|| FileRef::Own(parts.join("/"))))
+}
+
+fn config(kind: ConfigKind, parts: &[&str], name: &str) -> Option<FileRef> {
+    let machine = MachineName::read(name)?;
+    Some(FileRef::Config(ConfigRef { kind, path: parts.join("/"), machine }))
 }
 
 fn ram_os_arch(name: &str) -> Option<Arch> {
@@ -115,6 +148,26 @@ mod tests {
             resolve("cloud-configs/00:25:90:c0:f7:86.yml"),
             Some(FileRef::Own("cloud-configs/00:25:90:c0:f7:86.yml".into()))
         );
+    }
+
+    #[test]
+    fn configuration_searches_are_recognised_in_any_folder() {
+        let machine = |path: &str| match resolve(path) {
+            Some(FileRef::Config(ConfigRef { kind, machine, .. })) => Some((kind, machine)),
+            _ => None,
+        };
+        let mac = MacAddr([0x00, 0x25, 0x90, 0xc0, 0xf7, 0x86]);
+        let by_mac = Some((ConfigKind::Pxelinux, MachineName::Mac(mac)));
+        assert_eq!(machine("pxelinux.cfg/01-00-25-90-c0-f7-86"), by_mac);
+        assert_eq!(machine("/bios/pxelinux.cfg/01-00-25-90-C0-F7-86"), by_mac);
+        assert_eq!(machine("/pxelinux.cfg/default"), Some((ConfigKind::Pxelinux, MachineName::Default)));
+        assert_eq!(machine("/grub/grub.cfg-01-00-25-90-c0-f7-86"), Some((ConfigKind::Grub, MachineName::Mac(mac))));
+        assert_eq!(machine("/grub/x86_64-efi/grub.cfg"), Some((ConfigKind::Grub, MachineName::Default)));
+        // Names that no machine of ours has are left to the files folder.
+        for own in ["pxelinux.cfg/default-arm-bcm283x", "pxelinux.cfg/06-00", "grub/grub.cfg.bak", "pxelinux.cfg/C0A8"]
+        {
+            assert_eq!(resolve(own), Some(FileRef::Own(own.into())), "{own}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The decision as an iPXE script (ipxe.org/scripting): first line `#!ipxe`, every value checked for what iPXE would split on.
 
-use super::decide::BootDecision;
+use super::{decide::BootDecision, own::OwnBoot};
 use crate::host::{Arch, MacAddr};
 use std::fmt::Write as _;
 
@@ -19,6 +19,17 @@ pub struct ScriptContext<'a> {
     pub token: &'a str,
     /// More kernel arguments, as a person set them.
     pub kernel_args: &'a str,
+    /// How the text is fetched, and so how what it names is fetched where a loader speaks one protocol only.
+    pub over: Over,
+    /// What the files folder holds for this host; only for [`BootDecision::OwnFiles`].
+    pub own: &'a OwnBoot,
+}
+
+/// The protocol by which a loader asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Over {
+    Tftp,
+    Http,
 }
 
 /// The script that a host gets which did not say who it is: it asks again with its address, UUID and serial number.
@@ -48,7 +59,7 @@ pub fn plain(text: &str) -> String {
         .collect()
 }
 
-/// Renders the script for a decision; [`BootDecision::Silence`] and own files have none of ours and yield a polite exit.
+/// Renders the script for a decision; [`BootDecision::Silence`] has none of ours and yields a polite exit.
 #[must_use]
 pub fn script(decision: BootDecision, context: &ScriptContext<'_>) -> String {
     let name = plain(context.name);
@@ -77,7 +88,8 @@ pub fn script(decision: BootDecision, context: &ScriptContext<'_>) -> String {
                 space = if args.is_empty() { "" } else { " " },
             )
         }
-        BootDecision::LocalDisk | BootDecision::OwnFiles | BootDecision::Silence => {
+        BootDecision::OwnFiles => own_files(&mut out, &name, context),
+        BootDecision::LocalDisk | BootDecision::Silence => {
             // BIOS goes on to the next boot device; EDK2 would open its setup menu, so iPXE starts the disk's own loader
             // (ipxe.org/cmd/sanboot), which it does with the handles that shim and GRUB need. An iPXE too old for that
             // goes on to a GRUB of ours, and only if there is no system at all the firmware gets its turn.
@@ -114,6 +126,51 @@ pub fn script(decision: BootDecision, context: &ScriptContext<'_>) -> String {
     out
 }
 
+/// Leads on to what a person put into the files folder; nothing there is a readable screen with a retry.
+fn own_files(out: &mut String, name: &str, context: &ScriptContext<'_>) -> std::fmt::Result {
+    let url = context.box_url;
+    let server = url.strip_prefix("http://").and_then(|rest| rest.split(':').next()).unwrap_or_default();
+    let retry = format!(
+        ":retry\n\
+         echo Rackberry: your file did not load from {url}, trying again in 5 seconds\n\
+         sleep 5\n\
+         chain --replace {url}{ASK} || goto retry\n"
+    );
+    match context.own {
+        OwnBoot::Script(path) => write!(
+            out,
+            "echo Rackberry: {name}: your file {said}\nchain --replace {url}/{path} || goto retry\n{retry}",
+            said = plain(path),
+        ),
+        // PXELINUX takes what it loads next from below option 210 (RFC 5071); on iPXE it also does so by HTTP.
+        OwnBoot::Pxelinux => write!(
+            out,
+            "echo Rackberry: {name}: your PXELINUX configuration\n\
+             set 210:string {url}/\n\
+             chain {url}/pxelinux.0 || goto retry\nexit\n{retry}"
+        ),
+        OwnBoot::Grub => {
+            let cpu = if efi_suffix(context.arch) == "arm64" { "aa64" } else { "x64" };
+            write!(
+                out,
+                "echo Rackberry: {name}: your GRUB configuration\n\
+                 chain tftp://{server}/grub/grub{cpu}.efi || goto retry\nexit 1\n{retry}"
+            )
+        }
+        OwnBoot::Nothing => write!(
+            out,
+            ":again\n\
+             echo\n\
+             echo Rackberry: {name} is set to boot your own files, and none of them is for it.\n\
+             echo Put {mac}.ipxe, {name}.ipxe or default.ipxe into the files folder of the box at {url}.\n\
+             echo Asking again in 10 seconds.\n\
+             sleep 10\n\
+             chain --replace {url}{ASK} || goto again\n",
+            mac = context.mac.hyphens(),
+        ),
+    }
+}
+
 /// iPXE for BIOS reports the build's 32 bits on every machine; our RAM OS for x86 has 64.
 #[must_use]
 pub fn ram_os_arch(arch: Arch) -> Arch {
@@ -128,7 +185,7 @@ const DRIVES: u32 = 4;
 
 /// Folders of distributions whose shim is tried before the fallback loader: that one may be a leftover, or one that only
 /// repairs boot entries and resets the machine.
-const DISTRIBUTIONS: &[&str] =
+pub(super) const DISTRIBUTIONS: &[&str] =
     &["debian", "ubuntu", "fedora", "centos", "redhat", "rocky", "almalinux", "opensuse", "sles"];
 
 /// One `sanboot` line for each loader a disk may have, the fallback (`\EFI\BOOT\BOOT*.EFI`) last.
@@ -165,11 +222,11 @@ pub fn arch_of_buildarch(buildarch: &str) -> Option<Arch> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::decide::Why;
     use super::*;
 
-    fn context() -> ScriptContext<'static> {
+    pub(in crate::boot) fn context() -> ScriptContext<'static> {
         ScriptContext {
             box_url: "http://192.168.77.1",
             name: "node-01",
@@ -177,6 +234,8 @@ mod tests {
             arch: Arch::X86,
             token: "00ff",
             kernel_args: "",
+            over: Over::Http,
+            own: &OwnBoot::Nothing,
         }
     }
 
@@ -203,6 +262,22 @@ mod tests {
             text.contains("\nexit\n") && text.contains("localdisk-arm64.efi") && text.ends_with("exit 1\n"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn own_files_lead_where_the_files_are_and_never_to_a_disk() {
+        let mut seen = Vec::new();
+        for own in
+            [OwnBoot::Script("52-54-00-77-00-01.ipxe".into()), OwnBoot::Pxelinux, OwnBoot::Grub, OwnBoot::Nothing]
+        {
+            let text = script(BootDecision::OwnFiles, &ScriptContext { own: &own, ..context() });
+            assert!(!text.contains("sanboot") && !text.contains("/ramos/"), "{text}");
+            let chains = text.lines().find(|line| line.contains("chain ")).unwrap_or_default().to_owned();
+            seen.push(chains);
+        }
+        assert_eq!(seen.first().unwrap(), "chain --replace http://192.168.77.1/52-54-00-77-00-01.ipxe || goto retry");
+        assert_eq!(seen.get(1).unwrap(), "chain http://192.168.77.1/pxelinux.0 || goto retry");
+        assert_eq!(seen.get(2).unwrap(), "chain tftp://192.168.77.1/grub/grubx64.efi || goto retry");
     }
 
     #[test]

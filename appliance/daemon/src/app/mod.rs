@@ -7,6 +7,7 @@ mod privileges;
 
 use crate::{
     auth::Auth,
+    boot::Desk,
     catalog::Catalog,
     cli,
     config::Config,
@@ -99,7 +100,9 @@ impl App {
         let auth = Auth::new(inventory.clone()).await.map_err(|error| AppError::Auth(Box::new(error)))?;
         let (view, seen) =
             watch::channel(Arc::new(NetworkView { boot_port: config.boot_port, ..NetworkView::default() }));
-        let state = State { inventory, config, catalog, media, auth, state_dir: Arc::new(state_dir), network: seen };
+        let desk = Desk::new(inventory.clone(), media.clone(), config.clone());
+        let state =
+            State { inventory, config, catalog, media, desk, auth, state_dir: Arc::new(state_dir), network: seen };
         let network = network::Network {
             state: state.clone(),
             view,

@@ -149,8 +149,8 @@ impl Network {
             stop.clone(),
         ));
         let tftp = {
-            let (media, inventory, address) = (self.state.media.clone(), self.state.inventory.clone(), facts.address);
-            tokio::spawn(async move { tftp::run(vec![tftp_socket], address, media, inventory, &config, stop).await })
+            let (desk, inventory, address) = (self.state.desk.clone(), self.state.inventory.clone(), facts.address);
+            tokio::spawn(async move { tftp::run(vec![tftp_socket], address, desk, inventory, &config, stop).await })
         };
         tracing::info!(interface = facts.name, address = %facts.address, "rackberry is ready");
         let serving = format!("Serving {} on {}.", facts.address, facts.name);

@@ -1,8 +1,9 @@
 //! The agent's calls (`/agent/v1/hello | next | report`): a transition is durable before its 200.
 
-use super::{Ends, State, boot::admit, ends, error::Error, with};
+use super::{Ends, State, ends, error::Error, files::text, with};
 use crate::{
     auth::Token,
+    boot::admit,
     inventory::{HostEntry, Identity, Snapshot, Telemetry, TokenPurpose, Tx},
 };
 use bytes::Bytes;
@@ -53,7 +54,18 @@ pub(super) fn routes(state: &State) -> impl Filter<Extract = (Response,), Error 
             })
         },
     );
-    hello.or(next).unify().or(report).unify()
+    // What none of them takes is no file either.
+    let refused = warp::path("agent").and(warp::post()).and(warp::header::optional("content-length")).map(
+        |length: Option<u64>| {
+            let (status, said) = match length {
+                Some(length) if length > LARGEST => (StatusCode::PAYLOAD_TOO_LARGE, "This message is too long.\n"),
+                Some(_) => (StatusCode::NOT_FOUND, "The protocol has no such call.\n"),
+                None => (StatusCode::LENGTH_REQUIRED, "A message has to say how long it is.\n"),
+            };
+            text(status, said)
+        },
+    );
+    hello.or(next).unify().or(report).unify().or(refused).unify()
 }
 
 fn message() -> impl Filter<Extract = (Bytes,), Error = warp::Rejection> + Copy {

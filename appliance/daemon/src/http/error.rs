@@ -3,6 +3,7 @@
 use crate::chain;
 use crate::{
     auth::AuthError,
+    boot::BootError,
     inventory::{ApplyError, ReadError, StoreError, TransactError},
     media::ImportError,
 };
@@ -41,6 +42,8 @@ pub enum Error {
     Import(#[source] ImportError),
     #[error("The box is too busy or stopping. Try again in a few seconds.")]
     Unavailable,
+    #[error("The box could not read its files.")]
+    File(#[source] crate::media::OpenFileError),
     #[error("reading {what} failed")]
     Io {
         what: String,
@@ -65,7 +68,7 @@ impl Error {
             Error::Import(ImportError::WrongDigest { .. } | ImportError::Empty) => StatusCode::UNPROCESSABLE_ENTITY,
             Error::Import(ImportError::Io { .. }) => StatusCode::INTERNAL_SERVER_ERROR,
             Error::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-            Error::Store(_) | Error::Commit(_) | Error::Mistake(_) | Error::Io { .. } => {
+            Error::Store(_) | Error::Commit(_) | Error::Mistake(_) | Error::File(_) | Error::Io { .. } => {
                 StatusCode::INTERNAL_SERVER_ERROR
             }
         }
@@ -115,6 +118,16 @@ impl From<StoreError> for Error {
             StoreError::NotAStation { .. } => Error::Invalid(sentence(&error)),
             StoreError::NotFound { .. } => Error::NotFound(sentence(&error)),
             StoreError::Sql { .. } | StoreError::Row { .. } | StoreError::Random(_) => Error::Store(error),
+        }
+    }
+}
+
+impl From<BootError> for Error {
+    fn from(error: BootError) -> Self {
+        match error {
+            BootError::Store { source, .. } => source.into(),
+            BootError::Token { source, .. } => source.into(),
+            BootError::File(error) => Error::File(error),
         }
     }
 }

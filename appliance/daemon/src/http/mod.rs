@@ -1,6 +1,6 @@
 //! HTTP: the boot listener (plain, for firmware and agents) and the page listener (people and API), apart from each other.
 //!
-//! Routes are warp filters; the accept loop is ours, as warp's own server sets no header time-out.
+//! Routes are warp filters; the accept loop is ours, as warp's own server sets no header time-out and bounds nothing.
 
 pub mod actions;
 pub mod agent;
@@ -9,14 +9,18 @@ pub mod boot;
 pub mod error;
 pub mod files;
 mod form;
+mod paced;
+mod seats;
+mod transfer;
 pub mod ui;
 
-use crate::{auth::Auth, catalog::Catalog, config::Config, inventory::Inventory, media::Media};
+use crate::{auth::Auth, boot::Desk, catalog::Catalog, config::Config, inventory::Inventory, media::Media};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulShutdown,
-    service::TowerToHyperService,
 };
+use paced::{Paced, PacedBody};
+use seats::{Room, Seat, Welcome};
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
@@ -26,14 +30,16 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, UnixListener},
-    sync::{Semaphore, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
 };
 use warp::Filter;
 
 /// How long a client may take to send its request head.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// Connections at once per listener; a further one waits in the kernel's queue.
-const CONNECTIONS: usize = 1024;
+/// Between two looks for a free seat; newcomers wait in the kernel's queue meanwhile.
+const NO_SEAT: Duration = Duration::from_millis(10);
+/// Connections at once on the local socket.
+const LOCAL: usize = 256;
 /// How long running requests may go on once we stop.
 const GRACE: Duration = Duration::from_secs(3);
 
@@ -44,6 +50,7 @@ pub struct State {
     pub config: Arc<Config>,
     pub catalog: Catalog,
     pub media: Media,
+    pub desk: Desk,
     pub auth: Auth,
     pub state_dir: Arc<PathBuf>,
     /// What the network shell says about itself.
@@ -112,7 +119,8 @@ pub async fn serve_page(listener: TcpListener, state: State, stop: watch::Receiv
 pub async fn serve_local(listener: UnixListener, state: State, mut stop: watch::Receiver<bool>) {
     let routes = api::routes(&state);
     let graceful = GracefulShutdown::new();
-    let slots = Arc::new(Semaphore::new(CONNECTIONS));
+    // Who may open it may do anything, so nobody there needs to be kept in check.
+    let slots = Arc::new(Semaphore::new(LOCAL));
     let ends = Ends {
         peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
         local: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
@@ -124,7 +132,11 @@ pub async fn serve_local(listener: UnixListener, state: State, mut stop: watch::
             _ = stop.wait_for(|stop| *stop) => break,
         };
         match accepted {
-            Ok((stream, _)) => serve_connection(stream, ends, routes.clone(), &graceful, &slots).await,
+            Ok((stream, _)) => {
+                let Ok(slot) = slots.clone().acquire_owned().await else { break };
+                let seat = Arc::new(Seat::new());
+                serve_connection(stream, ends, routes.clone(), &graceful, seat, Some(slot));
+            }
             Err(error) => pause_after(&error).await,
         }
     }
@@ -138,7 +150,7 @@ where
     R: warp::Reply + 'static,
 {
     let graceful = GracefulShutdown::new();
-    let slots = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut room = Room::default();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -153,12 +165,28 @@ where
                 if only.is_some_and(|address| ends.local.ip() != address) {
                     continue;
                 }
-                serve_connection(stream, ends, routes.clone(), &graceful, &slots).await;
+                let Some(seat) = seat(&mut room, ends.peer, &mut stop).await else { continue };
+                serve_connection(stream, ends, routes.clone(), &graceful, seat, None);
             }
             Err(error) => pause_after(&error).await,
         }
     }
     finish(graceful).await;
+}
+
+/// A seat for a newcomer; `None` if its address has too many, or when it is time to stop.
+async fn seat(room: &mut Room, peer: IpAddr, stop: &mut watch::Receiver<bool>) -> Option<Arc<Seat>> {
+    loop {
+        match room.admit(peer) {
+            Welcome::Seat(seat) => return Some(seat),
+            Welcome::Refused => {
+                tracing::debug!(%peer, "too many connections of one address");
+                return None;
+            }
+            Welcome::Wait if *stop.borrow_and_update() => return None,
+            Welcome::Wait => tokio::time::sleep(NO_SEAT).await,
+        }
+    }
 }
 
 fn canonical(address: SocketAddr) -> SocketAddr {
@@ -171,34 +199,48 @@ async fn pause_after(error: &std::io::Error) {
     tokio::time::sleep(Duration::from_millis(100)).await;
 }
 
-async fn serve_connection<S, F, R>(
+fn serve_connection<S, F, R>(
     stream: S,
     ends: Ends,
     routes: F,
     graceful: &GracefulShutdown,
-    slots: &Arc<Semaphore>,
+    seat: Arc<Seat>,
+    slot: Option<OwnedSemaphorePermit>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     F: Filter<Extract = (R,), Error = warp::Rejection> + Clone + Send + Sync + 'static,
     R: warp::Reply + 'static,
 {
-    let Ok(slot) = slots.clone().acquire_owned().await else { return };
-    let service = TowerToHyperService::new(warp::service(routes));
+    let service = warp::service(routes);
+    let asking = seat.clone();
     let service = hyper::service::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(ends);
-        hyper::service::Service::call(&service, request)
+        let seat = asking.clone();
+        seat.spoke();
+        let request = request.map(|body| PacedBody::new(body, seat.clone()));
+        let answer = tower_service::Service::call(&mut service.clone(), request);
+        async move {
+            let answer = answer.await;
+            seat.serving(false);
+            seat.moved();
+            answer
+        }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
         .keep_alive(true)
         .max_buf_size(64 * 1024)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Paced::new(stream, seat.clone())), service);
     let watched = graceful.watch(connection);
     tokio::spawn(async move {
-        if let Err(error) = watched.await {
-            tracing::debug!(peer = %ends.peer, %error, "connection ended");
+        tokio::select! {
+            ended = watched => if let Err(error) = ended {
+                tracing::debug!(peer = %ends.peer, %error, "connection ended");
+            },
+            () = seat.put_out() => tracing::debug!(peer = %ends.peer, "a silent connection made room for another"),
         }
+        seat.leave();
         drop(slot);
     });
 }

@@ -66,6 +66,13 @@ impl Inventory {
         self.later(move |tx| tx.reach(host, station, detail, None, None).map(|_| ()));
     }
 
+    /// Notes that the host at `address` fetched a person's own file; dropped under a flood as well.
+    pub fn own_file_by_address(&self, address: IpAddr, path: &str, by: &'static str) {
+        let Some(host) = self.snapshot().host_at(address) else { return };
+        let path = CleanText::new(path);
+        self.later(move |tx| tx.fetched_own(host, path, by.into()));
+    }
+
     /// Runs a step that nobody waits for; dropped when too many wait already.
     pub fn later(&self, step: impl FnOnce(&mut Tx<'_>) -> Result<(), StoreError> + Send + 'static) {
         let (reply, _) = oneshot::channel();

@@ -7,7 +7,7 @@ use imbl::{OrdMap, Vector};
 use rackberry_core::{
     agent::Progress,
     event::TaskName,
-    host::{Host, MacAddr},
+    host::{Host, MacAddr, SmbiosUuid},
     id::{BoxId, HostId, InstallId},
     image::{Digest, Image},
     install::Install,
@@ -137,6 +137,12 @@ impl Snapshot {
     #[must_use]
     pub fn host_by_mac(&self, mac: MacAddr) -> Option<&Arc<HostEntry>> {
         self.index.macs.get(&mac).and_then(|id| self.hosts.get(id))
+    }
+
+    /// The host of this UUID, where that tells machines apart.
+    #[must_use]
+    pub fn host_by_uuid(&self, uuid: SmbiosUuid) -> Option<&Arc<HostEntry>> {
+        self.index.uuids.get(&uuid.key()).and_then(|id| self.hosts.get(id))
     }
 
     /// The host of this name.

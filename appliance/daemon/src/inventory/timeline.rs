@@ -20,7 +20,12 @@ pub struct BootTrace {
     pub started: Timestamp,
     /// In the order they were reached, each once.
     pub stations: Vec<(Station, Timestamp, CleanText)>,
+    /// A person's own files that it fetched, each once; at most [`OWN_FILES`].
+    pub own_files: Vec<CleanText>,
 }
+
+/// Own files noted of one boot: a script that loops over thousands of them is no history.
+const OWN_FILES: usize = 24;
 
 impl BootTrace {
     /// When a station was reached.
@@ -67,7 +72,9 @@ impl Tx<'_> {
         let passed = (station, now, detail.clone());
         self.change(host, |entry| match entry.trace.as_mut().filter(|_| !fresh) {
             Some(trace) => Arc::make_mut(trace).stations.push(passed),
-            None => entry.trace = Some(Arc::new(BootTrace { started: now, stations: vec![passed] })),
+            None => {
+                entry.trace = Some(Arc::new(BootTrace { started: now, stations: vec![passed], own_files: Vec::new() }))
+            }
         });
         if station < Station::Agent {
             // On its way up, so no longer in the boot of the RAM OS it was in.
@@ -83,5 +90,23 @@ impl Tx<'_> {
             }
         }
         Ok(true)
+    }
+
+    /// Notes that a host fetched a person's own file; once in each boot.
+    ///
+    /// # Errors
+    /// [`StoreError`], also if the host is unknown.
+    pub fn fetched_own(&mut self, host: HostId, path: CleanText, by: CleanText) -> Result<(), StoreError> {
+        self.seen(host);
+        let Some(trace) = self.entry(host)?.trace.clone() else { return Ok(()) };
+        if trace.own_files.len() >= OWN_FILES || trace.own_files.contains(&path) {
+            return Ok(());
+        }
+        self.change(host, |entry| {
+            if let Some(trace) = entry.trace.as_mut() {
+                Arc::make_mut(trace).own_files.push(path.clone());
+            }
+        });
+        self.record(Some(host), None, Actor::Host, EventKind::OwnFile { path, by }).map(|_| ())
     }
 }

@@ -38,9 +38,11 @@ pub enum Blob {
 pub struct Opened {
     pub blob: Blob,
     pub len: u64,
-    /// Changes whenever the bytes may have.
+    /// The digest where the name is one; else it changes whenever the bytes may have.
     pub etag: String,
     pub content_type: &'static str,
+    /// The path in the files folder, if it is a person's own file.
+    pub own: Option<String>,
 }
 
 /// A file that is there but cannot be read.
@@ -118,26 +120,66 @@ impl Media {
     /// # Errors
     /// [`OpenFileError`] if it exists and cannot be opened.
     pub async fn open(&self, file: &FileRef) -> Result<Option<Opened>, OpenFileError> {
-        let (root, relative) = match file {
-            FileRef::Loader(name) => (self.assets.as_path().to_owned(), format!("loaders/{name}")),
-            FileRef::RamOs { arch, part } => {
-                (self.assets.as_path().to_owned(), format!("ramos/{arch}/{}", part.file_name()))
-            }
-            FileRef::Image(digest) => (self.state_dir.as_path().to_owned(), format!("images/{digest}")),
-            FileRef::Own(path) => (self.state_dir.join("files"), path.clone()),
-            FileRef::Script | FileRef::HostScript(_) | FileRef::AutoExec => return Ok(None),
-        };
         // The two folders that only we and the package manager fill may hold symbolic links; a person's may not, as
         // their target may lie outside.
-        let own = matches!(file, FileRef::Own(_));
-        let held = self.assets_folder.clone().filter(|_| root == *self.assets);
-        let opened = tokio::task::spawn_blocking(move || match held {
-            Some(held) => open_in(&held, &root, &relative, own),
-            None => open_beneath(&root, &relative, own),
-        });
-        let opened = opened.await;
+        let asset = |relative: String| vec![(Place::Assets, relative)];
+        let places = match file {
+            FileRef::Loader(name) => asset(format!("loaders/{name}")),
+            FileRef::RamOs { arch, part } => asset(format!("ramos/{arch}/{}", part.file_name())),
+            FileRef::Program { path, name } => {
+                vec![(Place::Files, path.clone()), (Place::Assets, format!("loaders/{name}"))]
+            }
+            FileRef::Image(digest) => vec![(Place::Images, digest.to_string())],
+            FileRef::Own(path) => vec![(Place::Files, path.clone())],
+            FileRef::Script | FileRef::HostScript(_) | FileRef::AutoExec | FileRef::Config(_) => return Ok(None),
+        };
+        self.first(places).await
+    }
+
+    /// The first of these paths in the files folder that is a plain file, opened.
+    ///
+    /// # Errors
+    /// [`OpenFileError`] if one exists and cannot be opened.
+    pub async fn first_own(&self, paths: Vec<String>) -> Result<Option<Opened>, OpenFileError> {
+        self.first(paths.into_iter().map(|path| (Place::Files, path)).collect()).await
+    }
+
+    async fn first(&self, places: Vec<(Place, String)>) -> Result<Option<Opened>, OpenFileError> {
+        let media = self.clone();
+        let opened = tokio::task::spawn_blocking(move || {
+            for (place, relative) in places {
+                let root = match place {
+                    Place::Assets => media.assets.as_path().to_owned(),
+                    Place::Images => media.state_dir.join("images"),
+                    Place::Files => media.state_dir.join("files"),
+                };
+                let held = media.assets_folder.as_ref().filter(|_| place == Place::Assets);
+                let opened = match held {
+                    Some(held) => open_in(held, &root, &relative, false),
+                    None => open_beneath(&root, &relative, place == Place::Files),
+                };
+                if let Some(mut opened) = opened? {
+                    match place {
+                        Place::Images => opened.etag = relative,
+                        Place::Files => opened.own = Some(relative),
+                        Place::Assets => {}
+                    }
+                    return Ok(Some(opened));
+                }
+            }
+            Ok(None)
+        })
+        .await;
         opened.unwrap_or(Ok(None))
     }
+}
+
+/// The folders that are served from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Assets,
+    Images,
+    Files,
 }
 
 fn folder(path: &Path) -> Result<OwnedFd, Errno> {
@@ -184,14 +226,17 @@ fn open_in(folder: &OwnedFd, root: &Path, relative: &str, strict: bool) -> Resul
         etag: format!("{:x}-{:x}-{:x}{:x}", facts.ino(), facts.len(), facts.mtime(), facts.mtime_nsec()),
         content_type: content_type(relative),
         blob: Blob::File(Arc::new(file)),
+        own: None,
     }))
 }
 
-/// EDK2 decides by type whether it may start a file (UEFI 2.10, 24.7.1), so that type has to be right.
+/// EDK2 decides by type whether it may start a file (UEFI 2.10, 24.7.1), so those types have to be right.
 fn content_type(name: &str) -> &'static str {
-    match name.rsplit('.').next().unwrap_or_default() {
+    let suffix = name.rsplit_once('.').map(|(_, suffix)| suffix.to_ascii_lowercase());
+    match suffix.as_deref().unwrap_or_default() {
         "efi" => "application/efi",
         "iso" => "application/vnd.efi-iso",
+        "img" => "application/vnd.efi-img",
         "ipxe" | "txt" | "cfg" | "yml" | "yaml" | "ks" => "text/plain; charset=utf-8",
         "json" => "application/json",
         "html" => "text/html; charset=utf-8",

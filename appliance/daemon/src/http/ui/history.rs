@@ -59,6 +59,7 @@ fn words(kind: &EventKind) -> (Tone, String, String) {
         EventKind::HostEnrolled { name } => (Tone::Plain, format!("Enrolled as {name}."), none()),
         EventKind::HostChanged { what } => (Tone::Plain, format!("Changed: {what}."), none()),
         EventKind::BootReached { station, detail, .. } => (Tone::Plain, reached(*station).into(), detail.to_string()),
+        EventKind::OwnFile { path, by } => (Tone::Plain, "Fetched your file.".into(), format!("{path} by {by}")),
         EventKind::AgentHello { address, .. } => (Tone::Plain, "The agent said hello.".into(), address.to_string()),
         EventKind::FactsReported { summary } => (Tone::Plain, "Reported its hardware.".into(), summary.to_string()),
         EventKind::SentToDisk { reason } => (Tone::Plain, "Sent on to its own disk.".into(), reason.to_string()),

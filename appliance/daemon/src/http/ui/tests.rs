@@ -82,12 +82,15 @@ impl Site {
     async fn serve(folder: tempfile::TempDir, inventory: Inventory, cookie: String) -> Self {
         let root = folder.path().to_owned();
         let (network, seen) = watch::channel(Arc::default());
+        let media = Media::new(root.join("assets"), root.join("state")).unwrap();
+        let config = Arc::new(Config::default());
         let state = State {
             auth: Auth::new(inventory.clone()).await.unwrap(),
+            desk: crate::boot::Desk::new(inventory.clone(), media.clone(), config.clone()),
             inventory,
-            config: Arc::new(Config::default()),
+            config,
             catalog: Catalog::load(&[&root.join("shipped")]),
-            media: Media::new(root.join("assets"), root.join("state")).unwrap(),
+            media,
             state_dir: Arc::new(root.join("state")),
             network: seen,
         };

@@ -1,0 +1,188 @@
+//! One opened file as an answer: exact lengths, ETag, conditions and ranges (RFC 9110), read off the disk in pieces.
+
+use super::files::text;
+use crate::media::{Blob, Opened};
+use bytes::Bytes;
+use futures_util::stream;
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use rustix::io::ReadWriteFlags;
+use std::{
+    fs::File,
+    io::{self, IoSliceMut},
+    os::unix::fs::FileExt,
+    sync::Arc,
+};
+use warp::{Reply as _, reply::Response};
+
+/// How much is read from disk at once: large enough that a card reads ahead, small enough for many clients.
+const CHUNK: u64 = 256 << 10;
+
+/// The answer to GET or HEAD for this file.
+pub(super) fn send(method: &Method, headers: &HeaderMap, opened: Opened) -> Response {
+    let tag = format!("\"{}\"", opened.etag);
+    let etag = HeaderValue::from_str(&tag).unwrap_or(HeaderValue::from_static("\"\""));
+    if headers.get_all("if-none-match").iter().any(|given| names(given, &tag)) {
+        let mut response = Response::new(Bytes::new().into());
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        response.headers_mut().insert("etag", etag);
+        return response;
+    }
+    // A range of another version of the file would be glued to the wrong bytes. Only GET has ranges (RFC 9110 14.2).
+    let same = headers.get("if-range").is_none_or(|given| *given == etag);
+    let range = headers.get("range").filter(|_| same && method == Method::GET);
+    let range = range.and_then(|range| range.to_str().ok());
+    let (status, from, length) = match range.map_or(Wanted::Whole, |range| wanted(range, opened.len)) {
+        Wanted::Whole => (StatusCode::OK, 0, opened.len),
+        Wanted::Part { from, length } => (StatusCode::PARTIAL_CONTENT, from, length),
+        Wanted::Nothing => {
+            let mut response = text(StatusCode::RANGE_NOT_SATISFIABLE, "The file is shorter than that.\n");
+            if let Ok(value) = HeaderValue::from_str(&format!("bytes */{}", opened.len)) {
+                response.headers_mut().insert("content-range", value);
+            }
+            return response;
+        }
+    };
+    let total = opened.len;
+    let content_type = HeaderValue::from_static(opened.content_type);
+    let mut response =
+        if method == Method::HEAD { Response::new(Bytes::new().into()) } else { body(opened.blob, from, length) };
+    *response.status_mut() = status;
+    let head = response.headers_mut();
+    head.insert("content-length", HeaderValue::from(length));
+    head.insert("content-type", content_type);
+    head.insert("accept-ranges", HeaderValue::from_static("bytes"));
+    head.insert("etag", etag);
+    if status == StatusCode::PARTIAL_CONTENT
+        && let Ok(value) = HeaderValue::from_str(&format!("bytes {from}-{}/{total}", from + length - 1))
+    {
+        head.insert("content-range", value);
+    }
+    response
+}
+
+/// `length` bytes from `from` on, read ahead of the client in large pieces off the runtime.
+fn body(blob: Blob, from: u64, length: u64) -> Response {
+    match blob {
+        Blob::Bytes(bytes) => {
+            let start = usize::try_from(from).unwrap_or(usize::MAX);
+            let end = usize::try_from(from.saturating_add(length)).unwrap_or(usize::MAX);
+            let part = if start <= end && end <= bytes.len() { bytes.slice(start..end) } else { Bytes::new() };
+            Response::new(part.into())
+        }
+        Blob::File(file) => {
+            let pieces = stream::try_unfold((file, from, length), |(file, at, left)| async move {
+                if left == 0 {
+                    return Ok::<_, io::Error>(None);
+                }
+                let piece = read_piece(&file, at, left.min(CHUNK)).await.inspect_err(|error| {
+                    tracing::warn!(%error, at, "reading a served file failed; its transfer ends");
+                })?;
+                let read = u64::try_from(piece.len()).unwrap_or(left);
+                Ok(Some((piece, (file, at + read, left - read))))
+            });
+            warp::reply::stream(pieces).into_response()
+        }
+    }
+}
+
+/// The next bytes of a file, at once where the kernel has them in memory; an error, or a file cut short meanwhile, ends
+/// this transfer only. Never a mapping: a disk that fails under one ends the whole process (SIGBUS).
+async fn read_piece(file: &Arc<File>, at: u64, length: u64) -> io::Result<Bytes> {
+    let mut buffer = vec![0; usize::try_from(length).map_err(io::Error::other)?];
+    if let Ok(read) = rustix::io::preadv2(file, &mut [IoSliceMut::new(&mut buffer)], at, ReadWriteFlags::NOWAIT)
+        && read > 0
+    {
+        buffer.truncate(read);
+        return Ok(buffer.into());
+    }
+    let file = Arc::clone(file);
+    tokio::task::spawn_blocking(move || {
+        file.read_exact_at(&mut buffer, at)?;
+        Ok(Bytes::from(buffer))
+    })
+    .await
+    .map_err(io::Error::other)?
+}
+
+/// Whether a list of entity tags has this one; a weak one counts, as GET and HEAD compare weakly (RFC 9110 13.1.2).
+fn names(list: &HeaderValue, tag: &str) -> bool {
+    let list = list.to_str().unwrap_or_default();
+    list.split(',').map(str::trim).any(|given| given == "*" || given.strip_prefix("W/").unwrap_or(given) == tag)
+}
+
+enum Wanted {
+    Whole,
+    Part {
+        from: u64,
+        /// At least 1.
+        length: u64,
+    },
+    Nothing,
+}
+
+/// One byte range (RFC 9110 14.1.2); several, or another unit, count as the whole file, as the RFC allows.
+fn wanted(range: &str, len: u64) -> Wanted {
+    let Some((first, last)) = range.strip_prefix("bytes=").filter(|r| !r.contains(',')).and_then(|r| r.split_once('-'))
+    else {
+        return Wanted::Whole;
+    };
+    let (first, last) = (number(first), number(last));
+    let (from, end) = match (first, last) {
+        (Bound::At(from), Bound::At(last)) if from <= last => (from, last.saturating_add(1).min(len)),
+        (Bound::At(from), Bound::Open) => (from, len),
+        (Bound::Open, Bound::At(suffix)) => (len.saturating_sub(suffix), len),
+        _ => return Wanted::Whole,
+    };
+    if from >= end { Wanted::Nothing } else { Wanted::Part { from, length: end - from } }
+}
+
+enum Bound {
+    At(u64),
+    Open,
+    Nonsense,
+}
+
+/// A number past all files is one past the end of this one.
+fn number(digits: &str) -> Bound {
+    match digits.trim() {
+        "" => Bound::Open,
+        digits if digits.bytes().all(|byte| byte.is_ascii_digit()) => Bound::At(digits.parse().unwrap_or(u64::MAX)),
+        _ => Bound::Nonsense,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(range: &str) -> Option<(u64, u64)> {
+        match wanted(range, 100) {
+            Wanted::Part { from, length } => Some((from, length)),
+            Wanted::Whole => None,
+            Wanted::Nothing => Some((0, 0)),
+        }
+    }
+
+    #[test]
+    fn ranges_are_read_as_the_rfc_says() {
+        assert_eq!(part("bytes=0-0"), Some((0, 1)));
+        assert_eq!(part("bytes=90-"), Some((90, 10)));
+        assert_eq!(part("bytes=90-900"), Some((90, 10)));
+        assert_eq!(part("bytes=-10"), Some((90, 10)));
+        assert_eq!(part("bytes=100-"), Some((0, 0)));
+        assert_eq!(part("bytes=-0"), Some((0, 0)));
+        assert_eq!(part("bytes=0-99999999999999999999999"), Some((0, 100)));
+        for whole in ["bytes=5-2", "bytes=0-1,3-4", "lines=1-2", "bytes=x-", "bytes=-", "bytes=+1-2"] {
+            assert_eq!(part(whole), None, "{whole}");
+        }
+    }
+
+    #[test]
+    fn a_list_of_tags_is_searched() {
+        let has = |list: &str| names(&HeaderValue::from_str(list).unwrap(), "\"a\"");
+        for list in ["\"a\"", "\"b\", \"a\"", "W/\"a\"", "*"] {
+            assert!(has(list), "{list}");
+        }
+        assert!(!has("\"b\"") && !has("a") && !has(""));
+    }
+}

@@ -1,0 +1,147 @@
+//! A card that stalls and fails: reads of 200 ms and I/O errors below `images` and `files`, by a FUSE file system.
+
+use super::{PATIENCE, ask, by_tftp, host, meet, open, percentile};
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
+};
+use system_tests::{
+    Appliance, PxeClient, Site, SlowDisk,
+    pxe::{Kind, Machine},
+    site::{self, ROOM, ROOM_LINK},
+};
+
+const DELAY: Duration = Duration::from_millis(200);
+
+struct Card {
+    images: SlowDisk,
+    files: SlowDisk,
+}
+
+impl Card {
+    /// Puts what the box has imported, and some files, onto such a disk; the box is started again over it.
+    fn under(appliance: &mut Appliance, image: &str, content: &[u8]) -> Result<Self> {
+        appliance.stop(PATIENCE)?;
+        let state = appliance.state_dir();
+        let images = SlowDisk::mount(&state.join("images"), &[(image, content)], &["incoming"])?;
+        let files = SlowDisk::mount(
+            &state.join("files"),
+            &[("rootfs.squashfs", &vec![5; 3 << 20]), ("pxelinux.cfg/default", b"# own\n")],
+            &[],
+        )?;
+        appliance.restart()?;
+        Ok(Self { images, files })
+    }
+
+    fn slow_down(&self, delay: Duration) {
+        self.images.slow_down(delay);
+        self.files.slow_down(delay);
+    }
+}
+
+#[test]
+fn a_stalling_and_failing_card_holds_up_no_lease_and_ends_transfers_only() -> Result<()> {
+    let site = Site::new()?;
+    let mut appliance = site.serve("")?;
+    let image = site.import_image(&appliance)?;
+    let digest = image.get("digest").and_then(Value::as_str).context("no digest")?.to_owned();
+    let content = site::disk_image(1 << 20);
+    let node = host(&site, 1)?;
+    meet(&site, &node)?;
+    // Fields drop in order: the box before the disk under it.
+    let card = Card::under(&mut appliance, &digest, &content)?;
+    let path = format!("/images/{digest}");
+    assert_eq!(ask(&site, ROOM, "GET", &path)?.body, content, "the disk is the same when it is well");
+
+    // Known hosts' leases: before a first offer to a card, an address is probed for 0.3 s.
+    drop(leases(&site)?);
+
+    // Stalls: every transfer is slow and right, and DHCP knows nothing of it.
+    card.slow_down(DELAY);
+    let mut leases = with_load(&site, &path, 24)?;
+    println!(
+        "card of {DELAY:?} a read, 24 readers: {} leases (2 exchanges each): p50 {:?}, p99 {:?}; {} reads",
+        leases.len(),
+        percentile(&mut leases, 50),
+        percentile(&mut leases, 99),
+        card.images.reads() + card.files.reads(),
+    );
+    let began = Instant::now();
+    assert_eq!(by_tftp(&site, ROOM, "pxelinux.cfg/default")?.as_deref(), Some(&b"# own\n"[..]));
+    println!("an own configuration by TFTP from it: {:?}", began.elapsed());
+    assert_eq!(ask(&site, ROOM, "GET", "/rootfs.squashfs")?.body.len(), 3 << 20);
+
+    // Fails: whoever reads gets an error and no wrong byte; the box lives.
+    card.slow_down(Duration::ZERO);
+    card.images.fail(true);
+    card.files.fail(true);
+    let lines = appliance.log().text().lines().count();
+    let refused = |path: &str| {
+        site.room.enter(|| {
+            let cut = open(ROOM)?.request("GET", path, &[]);
+            ensure!(cut.as_ref().map_or(true, |reply| reply.status >= 500), "{path}: {cut:?}");
+            Ok(())
+        })
+    };
+    for _ in 0..300 {
+        refused(&path)?;
+        refused("/rootfs.squashfs")?;
+    }
+    for _ in 0..5 {
+        assert!(!matches!(by_tftp(&site, ROOM, "rootfs.squashfs"), Ok(Some(_))), "a file by TFTP from a dead disk");
+    }
+    let said = appliance.log().text().lines().count() - lines;
+    println!("600 transfers from a dead disk: {said} lines of log");
+    assert!((1..200).contains(&said), "{said} lines");
+    let mut leases = with_load(&site, &path, 8)?;
+    println!("dead disk: {} leases: p99 {:?}", leases.len(), percentile(&mut leases, 99));
+
+    // And when it is well again, so is everything.
+    card.images.fail(false);
+    card.files.fail(false);
+    assert_eq!(ask(&site, ROOM, "GET", &path)?.body, content);
+    assert_eq!(appliance.log().count("panicked"), 0);
+    drop(appliance);
+    Ok(())
+}
+
+/// Takes leases while that many readers load the disk; how long each of their DHCP exchanges took.
+fn with_load(site: &Site, path: &str, readers: usize) -> Result<Vec<Duration>> {
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let mut loading = Vec::new();
+        for _ in 0..readers {
+            loading.push(scope.spawn(|| -> Result<()> {
+                site.room.join_current_thread()?;
+                while !stop.load(Ordering::Relaxed) {
+                    let _ = open(ROOM).and_then(|mut line| line.request("GET", path, &[]));
+                    let _ = open(ROOM).and_then(|mut line| line.request("GET", "/rootfs.squashfs", &[]));
+                }
+                Ok(())
+            }));
+        }
+        let taken = leases(site);
+        stop.store(true, Ordering::Relaxed);
+        for reader in loading {
+            reader.join().map_err(|_| anyhow::anyhow!("a reader panicked"))??;
+        }
+        taken
+    })
+}
+
+fn leases(site: &Site) -> Result<Vec<Duration>> {
+    let client = PxeClient::new(&site.room, ROOM_LINK)?;
+    let mut times = Vec::new();
+    for number in 0..60 {
+        let machine = Machine::new(7000 + number, Kind::Ipxe(7));
+        let began = Instant::now();
+        let offer = client.offer(&machine, PATIENCE)?;
+        times.push(began.elapsed());
+        let began = Instant::now();
+        client.request(&machine, &offer.message)?;
+        times.push(began.elapsed());
+    }
+    Ok(times)
+}
