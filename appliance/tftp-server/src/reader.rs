@@ -26,6 +26,9 @@ const CHUNK: u64 = 128 * 1024;
 /// The most that is looked at in one go: what one IP packet holds before the kernel splits it.
 pub(crate) const LARGEST_LOOK: usize = 65_536;
 
+/// Of the page cache, this much is fetched at once for transfers whose windows are smaller.
+const SMALL: u64 = 16 * 1024;
+
 /// Text larger than this is not translated to netascii, which needs it whole and in memory.
 const LARGEST_TEXT: u64 = 4 * 1024 * 1024;
 
@@ -113,6 +116,7 @@ impl Reader {
                     nowait: true,
                     reads: reads.clone(),
                     loaded: VecDeque::new(),
+                    small: (0, Vec::new()),
                     ahead: None,
                 })
             }
@@ -148,6 +152,8 @@ pub(crate) struct FileReader {
     reads: Reads,
     /// A few chunks that came from the disk, by number.
     loaded: VecDeque<(u64, Vec<u8>)>,
+    /// What small windows took from the page cache ahead of their need, and where it begins.
+    small: (u64, Vec<u8>),
     ahead: Option<(u64, Reading<Vec<u8>>)>,
 }
 
@@ -156,25 +162,47 @@ impl FileReader {
         if let Some(bytes) = self.in_loaded(start, end) {
             return Some(look(bytes));
         }
+        if end - start <= SMALL / 4 {
+            return self.look_small(start, end, look);
+        }
+        LOOKED_AT.with_borrow_mut(|buffer| {
+            let buffer = buffer.get_mut(..usize::try_from(end - start).ok()?)?;
+            let held = self.held_in_memory(buffer, start)?;
+            // Short of the end, whole blocks only.
+            let whole = if held == buffer.len() { held } else { held - held % usize::try_from(self.blksize).ok()? };
+            (whole > 0).then(|| buffer.get(..whole).map(look))?
+        })
+    }
+
+    fn look_small<T>(&mut self, start: u64, end: u64, look: impl FnOnce(&[u8]) -> T) -> Option<T> {
+        let (at, bytes) = &self.small;
+        let within = |at: u64, bytes: &Vec<u8>| at <= start && end <= at + bytes.len() as u64;
+        if !within(*at, bytes) {
+            let wanted = SMALL.min(self.len.saturating_sub(start)).max(end - start);
+            let mut bytes = std::mem::take(&mut self.small.1);
+            bytes.resize(usize::try_from(wanted).ok()?, 0);
+            let held = self.held_in_memory(&mut bytes, start);
+            bytes.truncate(held.unwrap_or(0));
+            self.small = (start, bytes);
+        }
+        let (at, bytes) = &self.small;
+        within(*at, bytes).then(|| slice(bytes, start - at, end - at).map(look))?
+    }
+
+    /// Copies what the page cache has from `start` on, without waiting; tells how much.
+    fn held_in_memory(&mut self, buffer: &mut [u8], start: u64) -> Option<usize> {
         if !self.nowait {
             return None;
         }
-        LOOKED_AT.with_borrow_mut(|buffer| {
-            let wanted = usize::try_from(end - start).ok()?;
-            let buffer = buffer.get_mut(..wanted)?;
-            let held = match preadv2(&*self.file, &mut [IoSliceMut::new(buffer)], start, ReadWriteFlags::NOWAIT) {
-                Ok(held) => held,
-                Err(Errno::AGAIN | Errno::INTR) => 0,
-                // Not offered here, or the disk fails: load() says which.
-                Err(_) => {
-                    self.nowait = false;
-                    0
-                }
-            };
-            // Short of the end, whole blocks only.
-            let whole = if held == wanted { held } else { held - held % usize::try_from(self.blksize).ok()? };
-            (whole > 0).then(|| buffer.get(..whole).map(look))?
-        })
+        match preadv2(&*self.file, &mut [IoSliceMut::new(buffer)], start, ReadWriteFlags::NOWAIT) {
+            Ok(held) => Some(held),
+            Err(Errno::AGAIN | Errno::INTR) => None,
+            // Not offered here, or the disk fails: load() says which.
+            Err(_) => {
+                self.nowait = false;
+                None
+            }
+        }
     }
 
     fn in_loaded(&self, start: u64, end: u64) -> Option<&[u8]> {
@@ -262,10 +290,12 @@ mod tests {
             if !nowait {
                 without_nowait(&mut reader);
             }
-            for start in (0..800_000u64).step_by(1428 * 45).chain([5712, 0, 799_680]) {
-                let end = (start + 1428 * 45).min(800_000);
-                let expected = &bytes[start as usize..end as usize];
-                assert_eq!(read(&mut reader, start, end).await.unwrap(), expected, "at {start}");
+            for window in [1428, 1428 * 45] {
+                for start in (0..800_000u64).step_by(window).chain([5712, 0, 799_680]) {
+                    let end = (start + window as u64).min(800_000);
+                    let expected = &bytes[start as usize..end as usize];
+                    assert_eq!(read(&mut reader, start, end).await.unwrap(), expected, "{window} at {start}");
+                }
             }
         }
     }

@@ -5,8 +5,9 @@ use crate::observer::{Observer, Refusal, TransferInfo};
 use crate::options::Limits;
 use crate::packet::{ErrorCode, Mode, Packet, ReadRequest};
 use crate::reader::{self, Reader, Reads};
-use crate::socket::{TransferSocket, blksize_of_path};
+use crate::socket::{Sent, TransferSocket, blksize_of_path};
 use crate::transfer::{Blocks, Outcome, Step, Transfer};
+use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
@@ -21,8 +22,6 @@ const OPEN_PATIENCE: Duration = Duration::from_secs(20);
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
 /// Answers to packets of others, so that two confused machines cannot keep each other busy.
 const MOST_STRANGERS_ANSWERED: u32 = 16;
-/// After the request, only ACK and ERROR come; an ERROR's text may be cut.
-const LONGEST_ANSWER: usize = 600;
 
 /// What the server tells a session.
 pub(crate) enum Command {
@@ -69,8 +68,9 @@ impl Activity {
         self.lingers.load(Ordering::Relaxed)
     }
 
-    fn packet_came(&self, transfer: &Transfer) {
-        let age = u64::try_from(self.age().as_millis()).unwrap_or(u64::MAX);
+    fn packet_came(&self, transfer: &Transfer, now: Instant) {
+        let age = now.saturating_duration_since(self.epoch);
+        let age = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
         self.heard_at.store(age, Ordering::Relaxed);
         self.heard.store(transfer.heard(), Ordering::Relaxed);
         self.lingers.store(transfer.lingers(), Ordering::Relaxed);
@@ -109,7 +109,7 @@ impl<S: Source, O: Observer> Session<S, O> {
             }
             Err(refusal) => {
                 if let Some(error) = answer_to(&refusal) {
-                    socket.send(&error).await;
+                    socket.send(&error);
                 }
                 self.refuse(&refusal);
             }
@@ -119,101 +119,87 @@ impl<S: Source, O: Observer> Session<S, O> {
     async fn carry(mut self, mut socket: TransferSocket, content: Content, mut limits: Limits) {
         limits.max_blksize = limits.max_blksize.min(blksize_of_path(self.local, self.peer));
         let begun = Instant::now();
-        let (mut transfer, mut step) = Transfer::start(&self.request, content.len(), &limits, Duration::ZERO);
+        let (mut transfer, first) = Transfer::start(&self.request, content.len(), &limits, Duration::ZERO);
         let info = self.describe(&transfer, content.len());
         let mut reader = Reader::new(content, transfer.agreed().blksize, &self.reads);
         let observer = Arc::clone(&self.observer);
         let mut progress = Progress::new(&*observer, &info, begun);
         let mut alarm = pin!(sleep_until(begun + transfer.deadline()));
         let mut strangers = 0;
+        let mut steps = VecDeque::from([first]);
         observer.started(&info);
         let outcome = loop {
-            match step {
-                Step::Wait => {}
-                Step::SendOack(options) => socket.send(&Packet::Oack(options)).await,
-                Step::SendBlocks(blocks) => {
+            match steps.pop_front() {
+                Some(Step::Wait) => {}
+                Some(Step::SendOack(options)) => socket.send(&Packet::Oack(options)),
+                Some(Step::SendBlocks(blocks)) => {
                     let sending = send(&mut socket, &transfer, &mut reader, blocks, limits.patience);
                     let sent = tokio::select! {
+                        biased;
                         sent = sending => sent,
                         outcome = stop_command(&mut self.commands) => Err(outcome),
                     };
                     match sent {
-                        Ok(()) => transfer.on_sent(begun.elapsed()),
+                        Ok(Sent::AtOnce) => {}
+                        Ok(Sent::AfterWaiting) => transfer.on_sent(begun.elapsed()),
                         Err(outcome) => break outcome,
                     }
                 }
-                Step::End(outcome) => break outcome,
+                Some(Step::End(outcome)) => break outcome,
+                None => {
+                    let now =
+                        self.wait(&mut transfer, &socket, begun, alarm.as_mut(), &mut strangers, &mut steps).await;
+                    progress.report(transfer.acked_bytes(), now);
+                }
             }
-            step = self.next_step(&mut transfer, &socket, begun, alarm.as_mut(), &mut strangers).await;
-            progress.report(transfer.acked_bytes());
         };
         if let Some(error) = farewell(&outcome) {
-            socket.send(&error).await;
+            socket.send(&error);
         }
         observer.ended(&info, transfer.acked_bytes(), &outcome, begun.elapsed());
     }
 
-    /// Waits for whatever comes first: a packet, a command, the deadline.
-    async fn next_step(
+    /// Waits for whatever comes first: packets, a command, the deadline. Adds what is to be done then; returns the time.
+    async fn wait(
         &mut self,
         transfer: &mut Transfer,
         socket: &TransferSocket,
         begun: Instant,
         mut alarm: Pin<&mut Sleep>,
         strangers: &mut u32,
-    ) -> Step {
+        steps: &mut VecDeque<Step>,
+    ) -> Instant {
         // An alarm that rings early costs less than one that is set anew at each packet.
         let deadline = begun + transfer.deadline();
         if alarm.is_elapsed() || deadline < alarm.deadline() {
             alarm.as_mut().reset(deadline);
         }
-        let mut buffer = [0; LONGEST_ANSWER];
+        let (peer, activity) = (self.peer, &self.activity);
+        let mut now = None;
+        let take = |datagram: &[u8], from: SocketAddr| {
+            let now = *now.get_or_insert_with(Instant::now);
+            if from.ip() == peer.ip() && from.port() == peer.port() {
+                let packet = Packet::decode(datagram);
+                steps.extend(packet.map(|packet| transfer.on_packet(&packet, now - begun)));
+                activity.packet_came(transfer, now);
+            } else {
+                tell_stranger(socket, datagram, from, strangers);
+            }
+        };
         tokio::select! {
             biased;
-            received = socket.receive(&mut buffer) => match received {
-                Ok((len, from)) => {
-                    let datagram = buffer.get(..len).unwrap_or_default();
-                    self.on_datagram(transfer, socket, datagram, from, begun.elapsed(), strangers)
-                }
-                Err(_) => {
-                    // Nothing says that the next call fares better at once.
-                    sleep(Duration::from_millis(10)).await;
-                    Step::Wait
-                }
+            received = socket.receive(take) => if received.is_err() {
+                // Nothing says that the next call fares better at once.
+                sleep(Duration::from_millis(10)).await;
             },
-            command = self.commands.recv() => match command {
+            command = self.commands.recv() => steps.push_back(match command {
                 Some(Command::Repeated) => transfer.on_repeated_request(begun.elapsed()),
                 Some(Command::Stop(outcome)) => Step::End(outcome),
                 None => Step::End(Outcome::Stopped),
-            },
-            () = alarm => transfer.on_timeout(begun.elapsed()),
+            }),
+            () = alarm => steps.push_back(transfer.on_timeout(begun.elapsed())),
         }
-    }
-
-    fn on_datagram(
-        &self,
-        transfer: &mut Transfer,
-        socket: &TransferSocket,
-        datagram: &[u8],
-        from: SocketAddr,
-        now: Duration,
-        strangers: &mut u32,
-    ) -> Step {
-        let packet = Packet::decode(datagram);
-        if (from.ip(), from.port()) != (self.peer.ip(), self.peer.port()) {
-            let is_error = matches!(packet, Ok(Packet::Error { .. }));
-            if !is_error && *strangers < MOST_STRANGERS_ANSWERED {
-                *strangers += 1;
-                socket.send_unknown_tid(from, &Packet::error(ErrorCode::UNKNOWN_TID, "unknown transfer ID"));
-            }
-            return Step::Wait;
-        }
-        let Ok(packet) = packet else {
-            return Step::Wait;
-        };
-        let step = transfer.on_packet(&packet, now);
-        self.activity.packet_came(transfer);
-        step
+        now.unwrap_or_else(Instant::now)
     }
 
     fn describe(&self, transfer: &Transfer, len: u64) -> TransferInfo {
@@ -230,6 +216,15 @@ impl<S: Source, O: Observer> Session<S, O> {
 
     fn refuse(&self, refusal: &Refusal) {
         self.observer.refused(self.peer, &self.request.filename, refusal);
+    }
+}
+
+/// Answers a packet that came to a transfer's port from elsewhere; it disturbs nothing (RFC 1350 section 4).
+fn tell_stranger(socket: &TransferSocket, datagram: &[u8], from: SocketAddr, told: &mut u32) {
+    let is_error = matches!(Packet::decode(datagram), Ok(Packet::Error { .. }));
+    if !is_error && *told < MOST_STRANGERS_ANSWERED {
+        *told += 1;
+        socket.send_unknown_tid(from, &Packet::error(ErrorCode::UNKNOWN_TID, "unknown transfer ID"));
     }
 }
 
@@ -290,7 +285,7 @@ async fn send(
     reader: &mut Reader,
     blocks: Blocks,
     patience: Duration,
-) -> Result<(), Outcome> {
+) -> Result<Sent, Outcome> {
     let sent = timeout(patience, socket.send_blocks(transfer, reader, blocks)).await;
     let too_slow = || io::Error::new(io::ErrorKind::TimedOut, "reading took too long");
     sent.unwrap_or_else(|_elapsed| Err(too_slow())).map_err(|error| Outcome::ReadFailed(error.to_string()))
@@ -320,9 +315,9 @@ impl<'a, O: Observer> Progress<'a, O> {
         Self { observer, info, told_at, told: 0 }
     }
 
-    fn report(&mut self, acked: u64) {
-        if acked > self.told && self.told_at.elapsed() >= PROGRESS_INTERVAL {
-            self.told_at = Instant::now();
+    fn report(&mut self, acked: u64, now: Instant) {
+        if acked > self.told && now.saturating_duration_since(self.told_at) >= PROGRESS_INTERVAL {
+            self.told_at = now;
             self.told = acked;
             self.observer.progress(self.info, acked);
         }

@@ -4,16 +4,19 @@ use crate::packet::{Packet, data_header};
 use crate::reader::Reader;
 use crate::transfer::{Blocks, Transfer};
 use nix::cmsg_space;
+use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::sockopt::{IpMtu, Ipv4PacketInfo, Ipv6RecvPacketInfo, UdpGsoSegment};
 use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrStorage, getsockopt, recvmsg, sendmmsg,
-    sendmsg, setsockopt,
+    ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrStorage, getsockopt, recvmmsg, recvmsg,
+    sendmmsg, sendmsg, setsockopt,
 };
+use std::cell::RefCell;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::AsRawFd;
 use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::net::UdpSocket;
 
 /// Longer datagrams are no request: RFC 2347 ends them at 512 bytes, and some clients go beyond.
@@ -144,9 +147,41 @@ fn ipv4_mtu(local: IpAddr, peer: SocketAddr) -> Option<u16> {
     Some(u16::try_from(mtu).unwrap_or(u16::MAX))
 }
 
+/// Datagrams taken in one system call.
+const MOST_ANSWERS: usize = 4;
+/// After the request, only ACK and ERROR come; an ERROR's text may be cut.
+const LONGEST_ANSWER: usize = 600;
+
+/// Where datagrams are received.
+struct Answers {
+    headers: MultiHeaders<SockaddrStorage>,
+    buffers: [[u8; LONGEST_ANSWER]; MOST_ANSWERS],
+}
+
+impl Answers {
+    fn new() -> RefCell<Self> {
+        let headers = MultiHeaders::preallocate(MOST_ANSWERS, None);
+        RefCell::new(Self { headers, buffers: [[0; LONGEST_ANSWER]; MOST_ANSWERS] })
+    }
+}
+
+thread_local! {
+    // Apart, as the headers remember how long the last address was and have no room for a longer one then.
+    static ANSWERS_V4: RefCell<Answers> = Answers::new();
+    static ANSWERS_V6: RefCell<Answers> = Answers::new();
+}
+
+/// When blocks left.
+pub(crate) enum Sent {
+    /// In the moment they were due.
+    AtOnce,
+    /// After the disk or the network had been waited for.
+    AfterWaiting,
+}
+
 /// The socket of one transfer.
 pub(crate) struct TransferSocket {
-    socket: UdpSocket,
+    socket: AsyncFd<std::net::UdpSocket>,
     peer: SocketAddr,
     peer_storage: SockaddrStorage,
     /// Whether the kernel still takes a window in one call (UDP_SEGMENT).
@@ -155,25 +190,57 @@ pub(crate) struct TransferSocket {
 
 impl TransferSocket {
     pub(crate) fn open(local: IpAddr, peer: SocketAddr) -> io::Result<Self> {
-        let socket = UdpSocket::from_std(fresh(local, peer)?)?;
+        // SAFETY: the standard library's socket keeps its one descriptor open for as long as it lives.
+        let socket = unsafe { AsyncFd::register(fresh(local, peer)?) }?;
         // A kernel that does not know the option would send the whole window as one datagram.
-        let segmenting = getsockopt(&socket, UdpGsoSegment).is_ok();
+        let segmenting = getsockopt(socket.get_ref(), UdpGsoSegment).is_ok();
         Ok(Self { socket, peer, peer_storage: peer.into(), segmenting })
     }
 
-    /// The next datagram, from whomever.
-    pub(crate) async fn receive(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        self.socket.recv_from(buffer).await
+    /// Waits for datagrams and hands them over with their senders, in order.
+    pub(crate) async fn receive(&self, mut each: impl FnMut(&[u8], SocketAddr)) -> io::Result<()> {
+        loop {
+            let mut ready = self.socket.readable().await?;
+            match self.receive_now(&mut each) {
+                // Fewer than there was room for: nothing more is there, which need not be asked again.
+                Ok(count) if count < MOST_ANSWERS => ready.clear_ready(),
+                Ok(_) => {}
+                Err(Errno::EAGAIN) => {
+                    ready.clear_ready();
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            }
+            return Ok(());
+        }
+    }
+
+    fn receive_now(&self, each: &mut impl FnMut(&[u8], SocketAddr)) -> nix::Result<usize> {
+        let answers = if self.peer.is_ipv4() { &ANSWERS_V4 } else { &ANSWERS_V6 };
+        answers.with_borrow_mut(|Answers { headers, buffers }| {
+            let mut parts = buffers.each_mut().map(|buffer| [IoSliceMut::new(buffer)]);
+            let fd = self.socket.as_raw_fd();
+            let received = recvmmsg(fd, headers, &mut parts, MsgFlags::empty(), None)?;
+            let mut count = 0;
+            for message in received {
+                count += 1;
+                let from = message.address.as_ref().and_then(socket_addr);
+                if let (Some(datagram), Some(from)) = (message.iovs().next(), from) {
+                    each(datagram, from);
+                }
+            }
+            Ok(count)
+        })
     }
 
     /// Sends a packet to the client. A failure counts as a lost packet, which the timers repair or give up on.
-    pub(crate) async fn send(&self, packet: &Packet<'_>) {
-        let _lost = self.socket.send_to(&packet.encode(), self.peer).await;
+    pub(crate) fn send(&self, packet: &Packet<'_>) {
+        let _lost = self.socket.get_ref().send_to(&packet.encode(), self.peer);
     }
 
     /// Tells another that it has no part in this transfer.
     pub(crate) fn send_unknown_tid(&self, stranger: SocketAddr, error: &Packet<'_>) {
-        let _lost = self.socket.try_send_to(&error.encode(), stranger);
+        let _lost = self.socket.get_ref().send_to(&error.encode(), stranger);
     }
 
     /// Sends a run of blocks, as many at a time as the kernel takes.
@@ -185,11 +252,14 @@ impl TransferSocket {
         transfer: &Transfer,
         reader: &mut Reader,
         blocks: Blocks,
-    ) -> io::Result<()> {
+    ) -> io::Result<Sent> {
         let end = blocks.first + blocks.count;
         let blksize = transfer.agreed().blksize;
         let mut next = blocks.first;
+        let mut full = false;
+        let mut all = Sent::AtOnce;
         while next < end {
+            let room = if full { Some(self.socket.writable().await?) } else { None };
             let count = Self::most_at_once(blksize).min(end - next);
             let mut headers = [[0; 4]; MOST_PARTS];
             for (header, number) in headers.iter_mut().zip(next..next + count) {
@@ -199,23 +269,30 @@ impl TransferSocket {
             let stop = last.offset + last.len as u64;
             let sending = reader.look(first.offset, stop, |bytes| {
                 // What is not at hand yet follows in another call.
-                let all = bytes.len() as u64 == stop - first.offset;
-                let blocks = if all { count } else { bytes.len() as u64 / u64::from(blksize) };
+                let whole = bytes.len() as u64 == stop - first.offset;
+                let blocks = if whole { count } else { bytes.len() as u64 / u64::from(blksize) };
                 let blocks = usize::try_from(blocks).unwrap_or(MOST_PARTS);
-                let parts = Parts::of(headers.get(..blocks).unwrap_or(&headers), bytes, blksize);
-                (self.socket.try_io(Interest::WRITABLE, || self.send_parts(&parts, blksize)), parts.count)
+                let blocks = blocks.min(MOST_PARTS);
+                (self.send_now(headers.get(..blocks).unwrap_or(&headers), bytes, blksize), blocks)
             });
+            full = matches!(sending, Some((Err(Errno::EAGAIN), _)));
+            if let (true, Some(mut room)) = (full, room) {
+                room.clear_ready();
+            }
+            if full || sending.is_none() {
+                all = Sent::AfterWaiting;
+            }
             match sending {
                 None => reader.load(first.offset).await?,
                 Some((Ok(sent), _)) => next += sent as u64,
-                Some((Err(error), _)) if error.kind() == io::ErrorKind::WouldBlock => self.socket.writable().await?,
-                Some((Err(error), tried)) if self.segmenting && tried > 1 && refuses_segments(&error) => {
+                Some((Err(Errno::EAGAIN), _)) => {}
+                Some((Err(error), tried)) if self.segmenting && tried > 1 && refuses_segments(error) => {
                     self.segmenting = false;
                 }
                 Some((Err(_), tried)) => next += tried as u64,
             }
         }
-        Ok(())
+        Ok(all)
     }
 
     /// The kernel splits at most 64 segments and one IP packet's worth of bytes.
@@ -223,53 +300,49 @@ impl TransferSocket {
         (65_000 / (u64::from(blksize) + 4)).clamp(1, MOST_PARTS as u64)
     }
 
-    /// Sends all in one call; returns how many blocks went.
-    fn send_parts(&self, parts: &Parts<'_>, blksize: u16) -> io::Result<usize> {
+    /// Sends blocks in one call; returns how many went.
+    fn send_now(&self, headers: &[[u8; 4]], bytes: &[u8], blksize: u16) -> nix::Result<usize> {
         let fd = self.socket.as_raw_fd();
-        if parts.count > 1 && !self.segmenting {
-            let mut headers = MultiHeaders::preallocate(parts.count, None);
-            let peers = vec![Some(self.peer_storage); parts.count];
-            let messages: Vec<&[IoSlice<'_>]> = parts.all().chunks(2).collect();
-            return Ok(sendmmsg(fd, &mut headers, &messages, peers, [], MsgFlags::empty())?.count());
+        let none = MsgFlags::empty();
+        if let [header] = headers {
+            let parts = [IoSlice::new(header), IoSlice::new(bytes)];
+            return sendmsg(fd, &parts, &[], none, Some(&self.peer_storage)).map(|_bytes| 1);
         }
-        let segment = blksize.saturating_add(4);
-        let segments = [ControlMessage::UdpGsoSegments(&segment)];
-        let control = if parts.count > 1 { segments.as_slice() } else { &[] };
-        sendmsg(fd, parts.all(), control, MsgFlags::empty(), Some(&self.peer_storage))?;
-        Ok(parts.count)
+        let mut slices = [IoSlice::new(&[]); 2 * MOST_PARTS];
+        let parts = parts(&mut slices, headers, bytes, blksize);
+        if self.segmenting {
+            let segment = blksize.saturating_add(4);
+            let segments = [ControlMessage::UdpGsoSegments(&segment)];
+            return sendmsg(fd, parts, &segments, none, Some(&self.peer_storage)).map(|_bytes| headers.len());
+        }
+        let mut messages = MultiHeaders::preallocate(headers.len(), None);
+        let peers = vec![Some(self.peer_storage); headers.len()];
+        let parts: Vec<&[IoSlice<'_>]> = parts.chunks(2).collect();
+        Ok(sendmmsg(fd, &mut messages, &parts, peers, [], none)?.count())
     }
 }
 
 /// What the kernel says when it cannot split: no such option, a segment over the MTU, no checksum offload.
-fn refuses_segments(error: &io::Error) -> bool {
-    let codes = [libc::EINVAL, libc::EMSGSIZE, libc::EIO, libc::ENOPROTOOPT, libc::EOPNOTSUPP];
-    error.raw_os_error().is_some_and(|code| codes.contains(&code))
+fn refuses_segments(error: Errno) -> bool {
+    matches!(error, Errno::EINVAL | Errno::EMSGSIZE | Errno::EIO | Errno::ENOPROTOOPT | Errno::EOPNOTSUPP)
 }
 
 /// Most blocks in one system call.
 const MOST_PARTS: usize = 64;
 
-/// Consecutive blocks that leave in one system call: header and data by turns.
-struct Parts<'a> {
-    slices: [IoSlice<'a>; 2 * MOST_PARTS],
-    count: usize,
-}
-
-impl<'a> Parts<'a> {
-    /// The blocks with these headers whose data are `bytes`, of which the last may be short or empty.
-    fn of(headers: &'a [[u8; 4]], bytes: &'a [u8], blksize: u16) -> Self {
-        let mut slices = [IoSlice::new(&[]); 2 * MOST_PARTS];
-        let data = bytes.chunks(blksize.max(1).into()).chain(std::iter::repeat(&[][..]));
-        let both = headers.iter().zip(data).flat_map(|(header, data)| [header.as_slice(), data]);
-        for (slice, part) in slices.iter_mut().zip(both) {
-            *slice = IoSlice::new(part);
-        }
-        Self { slices, count: headers.len().min(MOST_PARTS) }
+/// Fills `slices` with header and data by turns; the last block's data may be short or empty.
+fn parts<'a, 'b>(
+    slices: &'b mut [IoSlice<'a>; 2 * MOST_PARTS],
+    headers: &'a [[u8; 4]],
+    bytes: &'a [u8],
+    blksize: u16,
+) -> &'b [IoSlice<'a>] {
+    let data = bytes.chunks(blksize.max(1).into()).chain(std::iter::repeat(&[][..]));
+    let both = headers.iter().zip(data).flat_map(|(header, data)| [header.as_slice(), data]);
+    for (slice, part) in slices.iter_mut().zip(both) {
+        *slice = IoSlice::new(part);
     }
-
-    fn all(&self) -> &[IoSlice<'a>] {
-        self.slices.get(..2 * self.count).unwrap_or_default()
-    }
+    slices.get(..2 * headers.len()).unwrap_or_default()
 }
 
 #[cfg(test)]
