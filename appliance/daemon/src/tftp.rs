@@ -11,16 +11,53 @@ use rackberry_core::{
         path::{self, FileRef, RamOsPart},
         script::{Over, ask_again},
     },
+    dhcp::Subnet,
     event::Station,
     text::CleanText,
 };
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
+    sync::Arc,
+};
 use tftp_server::{
     Content, Observer, OpenError, Opened, Outcome, ReadRequest, Server, ServerError, Settings, Source, TransferInfo,
 };
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
+
+/// Files opened at once: a disk that stalls takes no more blocking threads than these, whoever asks how often.
+const OPENING: usize = 16;
+
+/// Lets the machines of the served subnets ask, a few at a time.
+struct Gate {
+    files: Files,
+    subnets: Vec<Subnet>,
+    opening: Arc<Semaphore>,
+}
+
+impl Source for Gate {
+    /// Strangers from elsewhere get no answer: their addresses are most likely forged, and an answer would hit the one named.
+    fn admits(&self, peer: SocketAddr, _local: IpAddr) -> bool {
+        match peer.ip() {
+            IpAddr::V4(ip) => self.subnets.iter().any(|subnet| subnet.contains(ip)),
+            IpAddr::V6(ip) => ip.is_unicast_link_local(),
+        }
+    }
+
+    /// The turn is given back when the disk has answered, not when the client has lost patience.
+    async fn open(&self, request: &ReadRequest, peer: SocketAddr, local: IpAddr) -> Result<Opened, OpenError> {
+        let turn = Arc::clone(&self.opening).acquire_owned().await.map_err(|_| OpenError::Silent)?;
+        let (files, request) = (self.files.clone(), request.clone());
+        let opening = tokio::spawn(async move {
+            let opened = files.open(&request, peer, local).await;
+            drop(turn);
+            opened
+        });
+        opening.await.map_err(|_| OpenError::NotFound)?
+    }
+}
 
 /// Finds what a boot client asks for.
+#[derive(Clone)]
 struct Files {
     /// The box's own; whoever asks elsewhere gets nothing.
     address: IpAddr,
@@ -35,9 +72,7 @@ impl Files {
             self.inventory.own_file_by_address(peer.ip(), path, "TFTP");
         }
     }
-}
 
-impl Source for Files {
     async fn open(&self, request: &ReadRequest, peer: SocketAddr, local: IpAddr) -> Result<Opened, OpenError> {
         if local != self.address {
             return Err(OpenError::NotFound);
@@ -108,7 +143,7 @@ impl Observer for Timeline {
     }
 }
 
-/// Serves on `sockets` what is asked at `address`, until `stop` turns true.
+/// Serves on `sockets` what machines of `subnets` ask at `address`, until `stop` turns true.
 ///
 /// # Errors
 /// If a socket cannot be used.
@@ -118,6 +153,7 @@ pub async fn run(
     desk: Desk,
     inventory: Inventory,
     config: &Config,
+    subnets: Vec<Subnet>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), ServerError> {
     let settings = Settings {
@@ -127,6 +163,7 @@ pub async fn run(
     };
     let boot_port = config.boot_port;
     let files = Files { address: address.into(), desk, inventory: inventory.clone(), boot_port };
+    let files = Gate { files, subnets, opening: Arc::new(Semaphore::new(OPENING)) };
     let server = Server::new(sockets, files, Timeline { inventory }, settings)?;
     server
         .run(async move {

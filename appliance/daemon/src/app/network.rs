@@ -20,6 +20,7 @@ use rackberry_core::{
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, UdpSocket},
+    slice,
     sync::Arc,
     time::Duration,
 };
@@ -130,6 +131,7 @@ impl Network {
             foreign: Vec::new(),
         });
         let seen = status.subscribe();
+        let subnets = [slice::from_ref(&setup.link.subnet), &setup.link.relayed].concat();
         let ports = ports(&self.state, notes, alerts, status, obeyed, stop.clone());
         let dhcp = dhcp::spawn(sockets, setup, ports)?;
 
@@ -150,7 +152,9 @@ impl Network {
         ));
         let tftp = {
             let (desk, inventory, address) = (self.state.desk.clone(), self.state.inventory.clone(), facts.address);
-            tokio::spawn(async move { tftp::run(vec![tftp_socket], address, desk, inventory, &config, stop).await })
+            tokio::spawn(
+                async move { tftp::run(vec![tftp_socket], address, desk, inventory, &config, subnets, stop).await },
+            )
         };
         tracing::info!(interface = facts.name, address = %facts.address, "rackberry is ready");
         let serving = format!("Serving {} on {}.", facts.address, facts.name);
