@@ -29,8 +29,8 @@ pub(crate) const LARGEST_LOOK: usize = 65_536;
 /// Of the page cache, this much is fetched at once for transfers whose windows are smaller.
 const SMALL: u64 = 16 * 1024;
 
-/// Text larger than this is not translated to netascii, which needs it whole and in memory.
-const LARGEST_TEXT: u64 = 4 * 1024 * 1024;
+/// Text larger than this is not translated to netascii, which needs it whole and in memory, and that for each session.
+const LARGEST_TEXT: u64 = 256 * 1024;
 
 thread_local! {
     /// Where bytes of the page cache lie between reading and sending; small enough to stay in the processor's cache.
@@ -83,7 +83,7 @@ pub(crate) async fn in_mode(content: Content, mode: Mode, reads: &Reads) -> io::
     match (mode, content) {
         (Mode::Octet | Mode::Mail, content) => Ok(content),
         (Mode::Netascii, content) if content.len() > LARGEST_TEXT => {
-            let why = format!("netascii is for text up to {LARGEST_TEXT} bytes");
+            let why = format!("netascii is for text up to {LARGEST_TEXT} bytes; ask in octet mode");
             Err(io::Error::new(io::ErrorKind::FileTooLarge, why))
         }
         (Mode::Netascii, Content::Bytes(bytes)) => Ok(netascii::encode(&bytes).into()),
