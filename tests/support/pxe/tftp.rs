@@ -63,6 +63,7 @@ pub fn fetch(socket: UdpSocket, server: SocketAddrV4, path: &str, options: &Opti
     let mut window = 1u16;
     let mut expected: u16 = 1;
     let mut since_ack = 0u16;
+    let mut gap_told = false;
     let mut buffer = vec![0u8; 65_536];
     send(&socket, &last, peer, server)?;
     loop {
@@ -73,6 +74,7 @@ pub fn fetch(socket: UdpSocket, server: SocketAddrV4, path: &str, options: &Opti
                 ensure!(fetched.repeats < TRIES, "{server} is silent in the middle of {path}");
                 send(&socket, &last, peer, server)?;
                 since_ack = 0;
+                gap_told = false;
                 continue;
             }
         };
@@ -110,15 +112,20 @@ pub fn fetch(socket: UdpSocket, server: SocketAddrV4, path: &str, options: &Opti
                 let Some((&number, data)) = body.split_first_chunk::<2>() else {
                     bail!("a DATA packet without a block number");
                 };
-                if u16::from_be_bytes(number) != expected {
-                    // A gap or a repeat: RFC 7440 section 4, tell the last block held, once per burst.
-                    since_ack += 1;
-                    if since_ack >= window {
+                let ahead = u16::from_be_bytes(number).wrapping_sub(expected);
+                if ahead != 0 {
+                    // RFC 7440 section 4: a gap is told at once, and once; a block that is held already and ends a burst asks for
+                    // the acknowledgement that was lost.
+                    let gap = ahead < 0x8000 && !gap_told;
+                    let again = ahead == u16::MAX && since_ack == 0;
+                    gap_told |= gap;
+                    if gap || again {
                         since_ack = 0;
                         send(&socket, &last, peer, server)?;
                     }
                     continue;
                 }
+                gap_told = false;
                 ensure!(data.len() <= block_size, "a block of {} bytes, {block_size} were agreed", data.len());
                 fetched.data.extend(data);
                 last = [&ACK.to_be_bytes()[..], &number].concat();

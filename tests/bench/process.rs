@@ -1,0 +1,97 @@
+//! A server under measurement: on its own processor, with what it costs read from /proc.
+
+use anyhow::{Context, Result, bail};
+use std::{
+    ffi::OsString,
+    fs,
+    process::{Child, Stdio},
+    time::{Duration, Instant},
+};
+use system_tests::Netns;
+
+/// The processor of the servers.
+pub const SERVER_CPU: usize = 0;
+/// The processor of the load.
+pub const LOAD_CPU: usize = 1;
+
+/// A running server and its children.
+pub struct Process {
+    child: Child,
+}
+
+impl Process {
+    /// Starts it in the namespace, on [`SERVER_CPU`], ahead of other work of this machine.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(ns: &Netns, program: &str, arguments: &[OsString], environment: &[(&str, OsString)]) -> Result<Self> {
+        let mut command = ns.command("taskset");
+        command.args(["-c", &SERVER_CPU.to_string(), "nice", "-n", "-15", program]).args(arguments);
+        command.envs(environment.iter().map(|(name, value)| (name, value)));
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        Ok(Self { child: child.with_context(|| format!("start {program}"))? })
+    }
+
+    /// CPU seconds so far, of the process and of its children that have ended or live.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn cpu(&mut self) -> Result<f64> {
+        if let Some(status) = self.child.try_wait()? {
+            bail!("the server ended: {status}");
+        }
+        let of = |pid: u32, columns: &[usize]| -> f64 {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            // Behind the name, which may hold blanks, the third field comes first.
+            let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+            columns.iter().filter_map(|column| fields.get(column - 3)?.parse::<f64>().ok()).sum()
+        };
+        // proc(5): utime 14, stime 15, cutime 16, cstime 17.
+        let own = of(self.child.id(), &[14, 15, 16, 17]);
+        let children: f64 = self.children().into_iter().map(|pid| of(pid, &[14, 15])).sum();
+        Ok((own + children) / rustix::param::clock_ticks_per_second() as f64)
+    }
+
+    /// Anonymous memory now, in MiB.
+    pub fn memory(&self) -> f64 {
+        let of = |pid: u32| {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).map(str::to_owned);
+            line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok()).unwrap_or(0.0)
+        };
+        let kib: f64 = self.children().into_iter().chain([self.child.id()]).map(of).sum();
+        kib / 1024.0
+    }
+
+    fn children(&self) -> Vec<u32> {
+        let pid = self.child.id();
+        let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+        text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+    }
+
+    /// Waits until children of finished requests are gone, so that their cost is counted with their parent.
+    pub fn settle(&self) {
+        let until = Instant::now() + Duration::from_secs(8);
+        while !self.children().is_empty() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Puts the calling thread on [`LOAD_CPU`], ahead of other work of this machine.
+///
+/// # Errors
+/// When the machine has no such processor.
+pub fn become_load() -> Result<()> {
+    let mut set = rustix::thread::CpuSet::new();
+    set.set(LOAD_CPU);
+    rustix::thread::sched_setaffinity(None, &set).context("pin the load to the second processor")?;
+    rustix::process::setpriority_process(None, -15).context("raise the load's priority")
+}

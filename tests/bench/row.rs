@@ -1,0 +1,166 @@
+//! One row of the table: one kind of work, done by ours and by the servers it is compared with.
+
+use std::fmt::Write as _;
+
+/// What a subject did in the runs of one row, as the median of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Measured {
+    /// Work per second of wall time, in the row's unit.
+    pub rate: f64,
+    /// CPU time of the server's processes per unit of work.
+    pub cost: f64,
+    /// Largest anonymous memory seen of the server's processes, in MiB.
+    pub memory: f64,
+}
+
+impl Measured {
+    /// The median of each figure.
+    pub fn median(runs: &[Measured]) -> Option<Measured> {
+        let middle = |of: fn(&Measured) -> f64| {
+            let mut values: Vec<f64> = runs.iter().map(of).collect();
+            values.sort_by(f64::total_cmp);
+            values.get(values.len() / 2).copied()
+        };
+        Some(Measured { rate: middle(|m| m.rate)?, cost: middle(|m| m.cost)?, memory: middle(|m| m.memory)? })
+    }
+}
+
+/// What ours shall reach against the best of the others: 4.0 is four times its rate, or a fourth of its cost.
+#[derive(Clone, Copy, Debug)]
+pub struct Goal {
+    /// Of the rate.
+    pub rate: f64,
+    /// Of the cost.
+    pub cost: f64,
+}
+
+/// The units of a row's figures.
+#[derive(Clone, Copy, Debug)]
+pub struct Units {
+    /// For example `MB/s`.
+    pub rate: &'static str,
+    /// For example `CPU-s/GB`.
+    pub cost: &'static str,
+}
+
+/// One line of the table.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// The work, for example `TFTP 1428 x 16, 64 clients`.
+    pub what: String,
+    /// Ours.
+    pub ours: Measured,
+    /// The others by name, as far as they could do it.
+    pub peers: Vec<(&'static str, Measured)>,
+    /// What ours shall reach, where a figure was set.
+    pub goal: Option<Goal>,
+}
+
+/// How a row stands against its goal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    /// Not even half of the way from 1x to the goal.
+    Missed,
+    /// At least half of the way.
+    Passed,
+    /// The goal itself.
+    Reached,
+}
+
+impl Row {
+    /// Ours against the best rate and against the lowest cost of the others; more than 1 is better than they are.
+    pub fn ratios(&self) -> Option<Goal> {
+        let best = self.peers.iter().map(|(_, m)| m.rate).max_by(f64::total_cmp)?;
+        let cheapest = self.peers.iter().map(|(_, m)| m.cost).min_by(f64::total_cmp)?;
+        Some(Goal { rate: self.ours.rate / best, cost: cheapest / self.ours.cost })
+    }
+
+    /// How it stands; `None` without a goal or without others.
+    pub fn standing(&self) -> Option<Standing> {
+        let (got, goal) = (self.ratios()?, self.goal?);
+        let of = |got: f64, goal: f64| match got {
+            got if got >= goal => Standing::Reached,
+            got if got >= halfway(goal) => Standing::Passed,
+            _ => Standing::Missed,
+        };
+        Some(of(got.rate, goal.rate).min(of(got.cost, goal.cost)))
+    }
+
+    /// The row for a person, in Markdown.
+    pub fn line(&self) -> String {
+        let mut line = format!("| {} | {} |", self.what, figures(&self.ours));
+        let peers: Vec<String> = self.peers.iter().map(|(name, m)| format!("{name} {}", figures(m))).collect();
+        let _ = write!(line, " {} |", peers.join("; "));
+        let _ = match self.ratios() {
+            Some(got) => write!(line, " {:.2}x; {:.2}x |", got.rate, got.cost),
+            None => write!(line, " |"),
+        };
+        let _ = match self.goal {
+            Some(goal) => write!(line, " {}x; {}x |", goal.rate, goal.cost),
+            None => write!(line, " |"),
+        };
+        let standing = match self.standing() {
+            None => "",
+            Some(Standing::Missed) => "missed",
+            Some(Standing::Passed) => "gate passed",
+            Some(Standing::Reached) => "reached",
+        };
+        let _ = write!(line, " {standing} |");
+        line
+    }
+}
+
+/// The head of the table; the figures of each subject are rate, cost and memory.
+pub fn head(units: Units) -> String {
+    format!(
+        "| work ({}, {}, MiB) | ours | others | ours against the best (rate; cost) | goal | |\n|---|---|---|---|---|---|",
+        units.rate, units.cost
+    )
+}
+
+/// Half of the way from 1x to the goal; a goal of no more than 1x is its own gate.
+fn halfway(goal: f64) -> f64 {
+    if goal > 1.0 { 1.0 + (goal - 1.0) / 2.0 } else { goal }
+}
+
+fn figures(measured: &Measured) -> String {
+    let Measured { rate, cost, memory } = measured;
+    let digits = if *rate < 10.0 { 1 } else { 0 };
+    format!("{rate:.digits$}, {cost:.2}, {memory:.1}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(rate: f64, cost: f64) -> Row {
+        let measured = |rate, cost| Measured { rate, cost, memory: 1.0 };
+        Row {
+            what: "work".into(),
+            ours: measured(rate, cost),
+            peers: vec![("fast", measured(100.0, 4.0)), ("cheap", measured(50.0, 2.0))],
+            goal: Some(Goal { rate: 4.0, cost: 4.0 }),
+        }
+    }
+
+    #[test]
+    fn each_figure_is_held_against_the_best_of_the_others() {
+        let got = row(250.0, 1.0).ratios().unwrap();
+        assert_eq!((got.rate, got.cost), (2.5, 2.0));
+    }
+
+    #[test]
+    fn the_gate_is_half_of_the_way_from_1x_for_rate_and_cost_alike() {
+        assert_eq!(row(250.0, 0.8).standing(), Some(Standing::Passed));
+        assert_eq!(row(249.0, 0.8).standing(), Some(Standing::Missed));
+        assert_eq!(row(400.0, 0.9).standing(), Some(Standing::Missed));
+        assert_eq!(row(400.0, 0.5).standing(), Some(Standing::Reached));
+    }
+
+    #[test]
+    fn one_run_out_of_line_does_not_move_the_median() {
+        let runs = [1.0, 100.0, 3.0].map(|rate| Measured { rate, cost: 1.0, memory: 1.0 });
+        assert_eq!(Measured::median(&runs).unwrap().rate, 3.0);
+        assert!(Measured::median(&[]).is_none());
+    }
+}
