@@ -80,6 +80,8 @@ pub const QUIET: Duration = Duration::from_secs(10);
 const GONE: Duration = Duration::from_secs(75);
 /// Armed and not seen for this long: somebody has to walk there.
 const NOT_COMING: Duration = Duration::from_secs(300);
+/// Not heard of for this long: it is off.
+const OFF: Duration = Duration::from_secs(600);
 /// A first boot that takes longer is called late.
 const LATE: Duration = Duration::from_secs(180);
 
@@ -136,7 +138,7 @@ pub fn describe(signs: &Signs<'_>) -> (Condition, String) {
     match signs.last_seen {
         None if host.enrolled => (Condition::Expected, "Enrolled, not seen yet. Set it to network boot.".to_owned()),
         None => (Condition::Off, "Not seen since the box started.".to_owned()),
-        Some(seen) if signs.now.since(seen) < Duration::from_secs(600) => {
+        Some(seen) if signs.now.since(seen) < OFF => {
             if host.disk_until.is_some_and(|until| until > signs.now) {
                 return (Condition::Discovered, "Went on to its own disk.".to_owned());
             }
@@ -165,10 +167,14 @@ fn armed(signs: &Signs<'_>, install: &Install) -> String {
         };
         return format!("Armed for {} and not seen. {key} {title}, expires in {}.{bound}", span(waited), span(left));
     }
+    // One that runs its own system is not heard of either; without one, it is off.
+    let was_off = signs.host.installed.is_none()
+        && signs.last_seen.is_none_or(|seen| install.state.arm.granted.since(seen) >= OFF);
+    let walk = if was_off { "It is off: switch it on. " } else { "" };
     // A system that boots its disk first never gets to the network by itself.
     let by_key = install.plan.boot_order == BootOrder::DiskFirst && signs.host.installed.is_some();
     let key = if by_key { ": restart it and press the network-boot key" } else { "" };
-    format!("Erases its disk at the next network boot{key}. {title}, expires in {}.{bound}", span(left))
+    format!("{walk}Erases its disk at the next network boot{key}. {title}, expires in {}.{bound}", span(left))
 }
 
 fn installing(signs: &Signs<'_>, install: &Install) -> (Condition, String) {

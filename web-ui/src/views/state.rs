@@ -167,13 +167,13 @@ impl StateView {
         let install = |class| Action { word: "Install", class, post: "", install: true };
         let post = |word, post| Action { word, class: "", post, install: false };
         match self.kind {
-            StateKind::Discovered | StateKind::Expected | StateKind::Cancelled => install(""),
+            StateKind::Discovered | StateKind::Expected | StateKind::Cancelled | StateKind::Off => install(""),
             StateKind::Waiting => install("main"),
             StateKind::Armed => post("Disarm", "disarm"),
             StateKind::Interrupted => post("Resume", "resume"),
             StateKind::Installing | StateKind::Silent => open("Watch", ""),
             StateKind::Failed | StateKind::TimedOut => open("See why", ""),
-            StateKind::Running | StateKind::Off => open("Open", "quiet"),
+            StateKind::Running => open("Open", "quiet"),
         }
     }
 
@@ -189,6 +189,7 @@ impl StateView {
             StateKind::Waiting
                 | StateKind::Discovered
                 | StateKind::Expected
+                | StateKind::Off
                 | StateKind::Cancelled
                 | StateKind::Failed
                 | StateKind::TimedOut

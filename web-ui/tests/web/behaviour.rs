@@ -100,7 +100,7 @@ fn every_state_has_its_word_shape_and_one_button() {
         ("cancelled", "Cancelled", "Install"),
         ("running", "Running", "Open"),
         ("running", "Running", "Open"),
-        ("off", "Off", "Open"),
+        ("off", "Off", "Install"),
     ];
     let rows = samples().rows();
     assert_eq!(rows.len(), expected.len());

@@ -4,6 +4,7 @@ use super::{Visit, reply, session, view};
 use crate::{
     http::{
         actions::{self, InstallRequest},
+        api,
         error::Error,
     },
     inventory::HostEntry,
@@ -13,6 +14,7 @@ use rackberry_core::{
     hardware::{Disk, Facts, size},
     image::{Image, ImageKind},
     profile::{Parameter, ParameterKind, Profile},
+    status::Condition,
     task::DiskRule,
 };
 use rackberry_web::{
@@ -133,6 +135,8 @@ fn dialog(visit: &Visit, entry: &HostEntry, choice: Choice) -> InstallDialog {
         let found = choice.wrong.iter().find(|(name, _)| name == field);
         found.map(|(_, sentence)| sentence.clone()).unwrap_or_default()
     };
+    let (condition, _) = api::signs_of(state, entry, state.inventory.now());
+    let off = matches!(condition, Condition::Off | Condition::Expected);
     let line = [view::model(host), host.facts.as_ref().map(parts).unwrap_or_default()];
     InstallDialog {
         host_id: host.id.to_string(),
@@ -146,7 +150,7 @@ fn dialog(visit: &Visit, entry: &HostEntry, choice: Choice) -> InstallDialog {
             .map(|parameter| field(parameter, &choice, wrong(&format!("p.{}", parameter.name))))
             .collect(),
         disks: disks(entry, image.as_deref()),
-        checks: chosen.as_deref().map(|profile| checks(entry, profile, image.as_deref())).unwrap_or_default(),
+        checks: chosen.as_deref().map(|profile| checks(entry, profile, image.as_deref(), off)).unwrap_or_default(),
         profile: chosen.map(|profile| profile.name.clone()).unwrap_or_default(),
         disk_problem: wrong("disk"),
         confirm_problem: wrong("confirm"),
@@ -273,7 +277,7 @@ fn unfit(disk: &Disk, image: Option<&Image>) -> String {
     }
 }
 
-fn checks(entry: &HostEntry, profile: &Profile, image: Option<&Image>) -> Vec<Check> {
+fn checks(entry: &HostEntry, profile: &Profile, image: Option<&Image>, off: bool) -> Vec<Check> {
     let mut checks = Vec::new();
     let mut add = |outlook, word: &str, note: String| checks.push(Check { outlook, word: word.to_owned(), note });
     if let Some(facts) = &entry.host.facts {
@@ -294,6 +298,7 @@ fn checks(entry: &HostEntry, profile: &Profile, image: Option<&Image>) -> Vec<Ch
     }
     match &entry.ram {
         Some(_) => add(Outlook::Good, "Network boot", "in the RAM OS now, so it begins at once".to_owned()),
+        None if off => add(Outlook::Open, "Network boot", "it is off: switch it on, and it begins".to_owned()),
         None => add(Outlook::Open, "Network boot", "begins when it boots from the network next".to_owned()),
     }
     checks
