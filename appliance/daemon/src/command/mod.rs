@@ -1,0 +1,222 @@
+//! The commands as they are typed.
+//!
+//! | module | one sentence |
+//! |---|---|
+//! | `ask` | a command as calls of the API |
+//! | `show` | the answers, for people |
+//! | `password` | one typed without being seen |
+
+pub mod ask;
+mod password;
+pub mod show;
+
+use clap::{Args, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Runs the box.
+    Serve(ConfigFile),
+    /// Names every mistake of a settings file.
+    CheckConfig { file: PathBuf },
+    /// Settings.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Gives an interface an address: by DHCP, else 192.168.77.1. One-shot, needs root.
+    NetUp { interface: Option<String> },
+    /// Hosts.
+    #[command(subcommand)]
+    Host(HostCommand),
+    /// Arms an install of PROFILE on HOST.
+    Install(InstallArgs),
+    /// Disarms or stops the install on HOST.
+    Cancel { host: String },
+    /// Goes on with an interrupted install on HOST.
+    Resume { host: String },
+    /// Images.
+    #[command(subcommand)]
+    Image(ImageCommand),
+    /// Profiles.
+    #[command(subcommand)]
+    Profile(ProfileCommand),
+    /// History.
+    Events {
+        #[arg(long)]
+        host: Option<String>,
+        /// Goes on with new ones.
+        #[arg(long)]
+        follow: bool,
+    },
+    /// What a person should look at.
+    #[command(subcommand)]
+    Alarm(AlarmCommand),
+    /// People.
+    #[command(subcommand)]
+    User(UserCommand),
+    /// What programs show in place of a login.
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Copies the inventory into FILE, also while the box runs.
+    Backup { file: PathBuf },
+    /// Puts a backup in place of the inventory; the box must not run.
+    Restore { file: PathBuf },
+    /// What the box does now.
+    Status,
+    /// The API's description, as OpenAPI 3.1.
+    Openapi,
+}
+
+#[derive(Debug, Args)]
+pub struct ConfigFile {
+    /// The settings; /etc/rackberry/rackberry.toml if it exists, else none.
+    #[arg(long, env = "RACKBERRY_CONFIG")]
+    pub config: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Every value and where it comes from.
+    Show(ConfigFile),
+    /// The sample file: every setting with its meaning and default.
+    Sample,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum HostCommand {
+    /// Every host and what it does.
+    List,
+    /// One host, whole.
+    Show { host: String },
+    /// Enrols a host before its first boot.
+    Add { mac: String, name: Option<String> },
+    /// Changes a host: name=node-02, policy=local-disk, note=TEXT, tags=a,b, add_mac=52:54:00:77:00:02.
+    Set {
+        host: String,
+        #[arg(required_unless_present_any = ["address", "option", "no_options"], value_name = "KEY=VALUE")]
+        changes: Vec<String>,
+        /// The IPv4 address DHCP keeps for it; - for none.
+        #[arg(long, value_name = "ADDRESS")]
+        address: Option<String>,
+        /// A DHCP option for it alone, for example 67=boot/own.efi; replaces those set before. May be repeated.
+        #[arg(long, value_name = "NUMBER=VALUE")]
+        option: Vec<String>,
+        /// Takes its DHCP options away.
+        #[arg(long)]
+        no_options: bool,
+    },
+    /// Forgets a host; a network boot enters it anew.
+    Rm { host: String },
+    /// Enrols a list: MAC[, name[, serial[, uuid]]] a line; an IPv4 address behind the MAC becomes its fixed one.
+    Import {
+        csv: PathBuf,
+        /// Names for those without one, for example node-%02d.
+        #[arg(long, default_value = "")]
+        pattern: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct InstallArgs {
+    pub host: String,
+    pub profile: String,
+    /// only, smallest, largest, smallest-nvme, serial:NUMBER, wwn:NUMBER or name:sda.
+    #[arg(long, default_value = "only")]
+    pub disk: String,
+    /// A parameter of the profile.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Erase the disk also if it holds data.
+    #[arg(long)]
+    pub yes: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ImageCommand {
+    /// Takes an image in; its digest is printed and pinned.
+    Import {
+        file: PathBuf,
+        /// The name profiles know it by; the file's name without endings if none.
+        #[arg(long)]
+        name: Option<String>,
+        /// Refuse it unless it has this digest.
+        #[arg(long)]
+        sha256: Option<String>,
+    },
+    /// Every image.
+    List,
+    /// Reads an image's file again and compares it with its digest.
+    Verify { image: String },
+    /// Removes an image that no install under way reads.
+    Rm { image: String },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ProfileCommand {
+    /// Every profile.
+    List,
+    /// One profile, whole.
+    Show { profile: String },
+    /// Every file that PROFILE would put into HOST, or one of them.
+    Render { host: String, profile: String, file: Option<String> },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum AlarmCommand {
+    /// Every alarm that nobody has settled.
+    List,
+    /// Takes an alarm off the page; history keeps it.
+    Settle {
+        /// As `alarm list` shows it.
+        id: String,
+    },
+}
+
+/// What somebody may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Role {
+    /// See everything, change nothing.
+    Viewer,
+    Admin,
+}
+
+impl Role {
+    fn word(self) -> &'static str {
+        match self {
+            Role::Viewer => "viewer",
+            Role::Admin => "admin",
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub enum UserCommand {
+    /// Everybody who may log in.
+    List,
+    /// Adds a person; the password is read from standard input.
+    Add {
+        name: String,
+        #[arg(long, value_enum, default_value = "admin")]
+        role: Role,
+    },
+    /// Gives a new password, read from standard input; every session of theirs ends.
+    Passwd { name: String },
+    /// Says what a person may.
+    Role { name: String, role: Role },
+    /// Removes a person, whose sessions and tokens go too.
+    Rm { name: String },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Every token, without its text.
+    List,
+    /// Makes a token and prints it, this once.
+    Add {
+        /// What it is for.
+        name: String,
+        #[arg(long, value_enum, default_value = "admin")]
+        role: Role,
+    },
+    /// Takes a token back; it opens nothing from now on.
+    Rm { name: String },
+}
