@@ -196,6 +196,17 @@ pub enum EventKind {
         name: CleanText,
         what: CleanText,
     },
+    UserRemoved {
+        name: CleanText,
+    },
+    /// A program may use the API from now on.
+    TokenAdded {
+        name: CleanText,
+        role: CleanText,
+    },
+    TokenRemoved {
+        name: CleanText,
+    },
     LoggedIn {
         name: CleanText,
         address: CleanText,

@@ -3,7 +3,11 @@
 //! There is no default password: until the first person is added with the code printed at start, nothing but that page
 //! answers. One password is hashed at a time, so that guessing slows only the guesser.
 
-use crate::inventory::{Inventory, ReadError, Session, StoreError, TransactError, Tx, User};
+mod people;
+mod tokens;
+mod tries;
+
+use crate::inventory::{Inventory, ReadError, Session, StoreError, TransactError, User};
 use argon2::{
     Argon2,
     password_hash::{PasswordHasher, PasswordVerifier, phc::PasswordHash},
@@ -13,18 +17,19 @@ use rackberry_core::{
     image::Digest,
     text::CleanText,
 };
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 use subtle::ConstantTimeEq;
 use tokio::sync::{Mutex, watch};
+use tries::Tries;
 
+/// What the text of an API token begins with, so that people and scanners know one when they see it.
+pub const TOKEN_PREFIX: &str = "rackberry-";
 /// Length of a token in hex digits: 128 bits.
 pub const TOKEN_HEX: usize = 32;
 /// How long a session lasts without a new login.
 pub(crate) const SESSION: Duration = Duration::from_secs(7 * 86_400);
-/// Attempts within [`WINDOW`] from one address, and ten times as many in all.
-const TRIES: u32 = 5;
-const WINDOW: Duration = Duration::from_secs(60);
 /// Letters and digits that nobody confuses; 24 of them, so 8 make 36 bits.
 const CODE_LETTERS: &[u8; 24] = b"ACDEFHJKLMNPRTUVWXY34679";
 /// A shorter one is guessed.
@@ -80,6 +85,8 @@ pub enum AuthError {
     WrongPassword { user: CleanText, left: u32 },
     #[error("That is not the one-time code. {left} tries left, then a pause of 1 minute.")]
     WrongCode { left: u32 },
+    #[error("This token is not valid here: it was mistyped, removed, or made by another box.")]
+    WrongToken,
     #[error("Too many tries. Wait a minute.")]
     TooMany,
     #[error("This box has its first user already. Log in.")]
@@ -93,11 +100,37 @@ pub enum AuthError {
     Store(#[from] TransactError<StoreError>),
 }
 
+/// What somebody may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// See everything, change nothing.
+    Viewer,
+    Admin,
+}
+
+impl Role {
+    /// As it is stored; a word of another version may as little as any.
+    #[must_use]
+    pub fn of(word: &str) -> Self {
+        if word == Role::Admin.as_str() { Role::Admin } else { Role::Viewer }
+    }
+
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::Viewer => "viewer",
+            Role::Admin => "admin",
+        }
+    }
+}
+
 /// Who is logged in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Person {
     pub name: CleanText,
-    pub role: String,
+    pub role: Role,
     /// What every form of the session carries.
     pub csrf: String,
     /// The session, for logging out.
@@ -113,34 +146,7 @@ pub struct Auth {
     used_up: Arc<watch::Sender<Option<Arc<str>>>>,
     /// Also makes hashing one at a time; held across the await on purpose.
     tries: Arc<Mutex<Tries>>,
-}
-
-#[derive(Debug, Default)]
-struct Tries {
-    by_address: BTreeMap<IpAddr, Vec<tokio::time::Instant>>,
-}
-
-impl Tries {
-    /// Counts one try; how many are left to this address.
-    fn take(&mut self, address: IpAddr) -> Result<u32, AuthError> {
-        let now = tokio::time::Instant::now();
-        self.by_address.retain(|_, times| {
-            times.retain(|time| now.duration_since(*time) < WINDOW);
-            !times.is_empty()
-        });
-        let all: usize = self.by_address.values().map(Vec::len).sum();
-        let own = self.by_address.entry(address).or_default();
-        let used = u32::try_from(own.len()).unwrap_or(u32::MAX);
-        if used >= TRIES || all >= 10 * TRIES as usize {
-            return Err(AuthError::TooMany);
-        }
-        own.push(now);
-        Ok(TRIES - used - 1)
-    }
-
-    fn forgive(&mut self, address: IpAddr) {
-        self.by_address.remove(&address);
-    }
+    token_tries: Arc<Mutex<Tries>>,
 }
 
 impl Auth {
@@ -152,7 +158,7 @@ impl Auth {
         let nobody = inventory.transact(|tx| tx.users().map(|users| users.is_empty())).await?;
         let code = if nobody { Some(Arc::from(one_time_code().map_err(TransactError::Failed)?)) } else { None };
         let (used_up, code) = watch::channel(code);
-        Ok(Auth { inventory, code, used_up: Arc::new(used_up), tries: Arc::default() })
+        Ok(Auth { inventory, code, used_up: Arc::new(used_up), tries: Arc::default(), token_tries: Arc::default() })
     }
 
     /// The one-time code, as printed at start; `None` once somebody is there.
@@ -174,9 +180,9 @@ impl Auth {
         if !bool::from(given.as_bytes().ct_eq(wanted.as_bytes())) {
             return Err(AuthError::WrongCode { left });
         }
-        let name = user_name(name)?;
+        let name = own_name("user", name)?;
         let hash = hash(password).await?;
-        let user = User { name: name.clone(), password: hash, role: "admin".to_owned() };
+        let user = User { name: name.clone(), password: hash, role: Role::Admin.as_str().to_owned() };
         self.inventory
             .transact(move |tx| {
                 tx.put_user(&user)?;
@@ -245,19 +251,9 @@ impl Auth {
             .read(move |reader| {
                 let Some(session) = reader.session(hash)? else { return Ok(None) };
                 let Some(user) = reader.user(session.user.as_str())? else { return Ok(None) };
-                Ok(Some(Person { name: user.name, role: user.role, csrf: session.csrf, session: hash }))
+                Ok(Some(Person { name: user.name, role: Role::of(&user.role), csrf: session.csrf, session: hash }))
             })
             .await
-    }
-
-    /// Adds a person or gives one a new password; the one-time code is over then, as there is somebody.
-    ///
-    /// # Errors
-    /// [`AuthError`] for a bad name or password.
-    pub async fn set_password(&self, name: &str, password: &str, role: &str) -> Result<(), AuthError> {
-        set_password(&self.inventory, name, password, role).await?;
-        self.used_up.send_replace(None);
-        Ok(())
     }
 
     /// Ends a session.
@@ -270,35 +266,14 @@ impl Auth {
     }
 }
 
-/// Adds a person or gives one a new password, from the command line.
-///
-/// # Errors
-/// [`AuthError`] for a bad name or password.
-pub async fn set_password(inventory: &Inventory, name: &str, password: &str, role: &str) -> Result<(), AuthError> {
-    let name = user_name(name)?;
-    let user = User { name: name.clone(), password: hash(password).await?, role: role.to_owned() };
-    inventory
-        .transact(move |tx: &mut Tx<'_>| {
-            let kind = match tx.user(name.as_str())? {
-                Some(_) => EventKind::UserChanged { name: name.clone(), what: "password".into() },
-                None => EventKind::UserAdded { name: name.clone() },
-            };
-            tx.put_user(&user)?;
-            // Whoever knew the old password is out.
-            tx.remove_sessions(&name)?;
-            tx.record(None, None, Actor::Box, kind).map(|_| ())
-        })
-        .await?;
-    Ok(())
-}
-
-fn user_name(name: &str) -> Result<CleanText, AuthError> {
+/// A name for a person or a token; `field` is what it is called in a form.
+fn own_name(field: &'static str, name: &str) -> Result<CleanText, AuthError> {
     let fits = (1..=32).contains(&name.len())
         && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_' || b == b'.');
     if fits {
         Ok(CleanText::new(name))
     } else {
-        Err(AuthError::Field("user", "A user name is 1 to 32 lower-case letters, digits, dots, - or _.".to_owned()))
+        Err(AuthError::Field(field, "A name is 1 to 32 lower-case letters, digits, dots, - or _.".to_owned()))
     }
 }
 
@@ -371,18 +346,5 @@ mod tests {
         assert!(!verify("x".to_owned(), NOBODY.to_owned()).await.unwrap());
         let hash = hash("correct horse").await.unwrap();
         assert!(verify("correct horse".to_owned(), hash).await.unwrap());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn guessing_is_paused_and_forgiven_after_a_minute() {
-        let mut tries = Tries::default();
-        let address = IpAddr::from([192, 0, 2, 1]);
-        for left in (0..TRIES).rev() {
-            assert_eq!(tries.take(address).unwrap(), left);
-        }
-        assert!(matches!(tries.take(address), Err(AuthError::TooMany)));
-        assert!(tries.take(IpAddr::from([192, 0, 2, 2])).is_ok());
-        tokio::time::advance(WINDOW).await;
-        assert!(tries.take(address).is_ok());
     }
 }

@@ -138,6 +138,8 @@ pub(crate) fn local(href: &str) -> &str {
 /// The one alarm at the top of every page; it stays until settled.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Alarm {
+    /// What its button settles; empty if nothing can be settled.
+    pub id: String,
     /// Something is broken, not only unusual.
     pub severe: bool,
     /// What happened, for example `Another DHCP server answered, so we stepped back.`
@@ -150,6 +152,10 @@ pub struct Alarm {
 impl Alarm {
     pub(crate) fn data(&self) -> &'static str {
         if self.severe { "failed" } else { "armed" }
+    }
+
+    pub(crate) fn offers(&self) -> bool {
+        !self.links.is_empty() || !self.id.is_empty()
     }
 
     pub(crate) fn shape(&self) -> Markup {

@@ -52,6 +52,7 @@ impl<F: Fn(&str) -> String> Samples<F> {
 
     pub fn foreign_dhcp(&self) -> Alarm {
         Alarm {
+            id: self.t("foreign-dhcp"),
             severe: false,
             title: self.t("Another DHCP server answered, so we stepped back."),
             text: self.t("10.20.0.1 (MikroTik, 48:8f:5a:10:22:01) sent an offer on eth0. We stopped handing out addresses 1.4 s later. Installs go on."),

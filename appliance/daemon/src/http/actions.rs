@@ -1,7 +1,7 @@
 //! What people do, whether by page, API or command line: checked, then one transaction each.
 
 use super::{State, error::Error};
-use crate::inventory::{self, StoreError, Tx};
+use crate::inventory::{self, Alarm, StoreError, Tx};
 use rackberry_core::{
     boot::answers,
     event::{Actor, EventKind},
@@ -293,6 +293,27 @@ pub fn dhcp_options(list: &[String]) -> Result<Vec<DhcpOption>, Error> {
     list.iter()
         .map(|pair| DhcpOption::parse(pair).map_err(|error| field("dhcp_options", format!("{error}."))))
         .collect()
+}
+
+/// Takes an alarm off every page; what raised it may raise it again.
+///
+/// # Errors
+/// If there is none of that id.
+pub async fn settle(state: &State, id: &str, actor: Actor) -> Result<Arc<Alarm>, Error> {
+    let id = id.to_owned();
+    state
+        .inventory
+        .transact(move |tx| {
+            let missing = || {
+                let id = rackberry_core::text::clean(&id, 60);
+                Error::NotFound(format!("There is no alarm {id}. Somebody may have settled it already."))
+            };
+            let alarm = tx.state().alarms.get(&id).cloned().ok_or_else(missing)?;
+            tx.settle_alarm(&id, actor)?;
+            Ok::<_, Error>(alarm)
+        })
+        .await
+        .map_err(Error::from)
 }
 
 /// One line of a list of hosts to enrol.

@@ -29,6 +29,8 @@ pub enum Error {
     #[error("Log in first.")]
     NotLoggedIn,
     #[error("{0}")]
+    BadToken(String),
+    #[error("{0}")]
     Forbidden(String),
     #[error("{0}")]
     TooMany(String),
@@ -61,7 +63,7 @@ impl Error {
             Error::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Error::Invalid(_) | Error::Fields(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Error::Conflict(_) => StatusCode::CONFLICT,
-            Error::NotLoggedIn => StatusCode::UNAUTHORIZED,
+            Error::NotLoggedIn | Error::BadToken(_) => StatusCode::UNAUTHORIZED,
             Error::Forbidden(_) => StatusCode::FORBIDDEN,
             Error::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
             Error::Import(ImportError::Full { .. }) => StatusCode::INSUFFICIENT_STORAGE,
@@ -87,6 +89,9 @@ impl Error {
         let mut response = Response::new(Bytes::from(body.to_string()).into());
         *response.status_mut() = status;
         response.headers_mut().insert("content-type", http::HeaderValue::from_static("application/json"));
+        if status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert("www-authenticate", http::HeaderValue::from_static("Bearer"));
+        }
         if let Error::Method { allowed } = self
             && let Ok(allowed) = http::HeaderValue::from_str(allowed)
         {
@@ -114,6 +119,10 @@ impl From<StoreError> for Error {
             | StoreError::UuidTaken { .. }
             | StoreError::AddressTaken { .. }
             | StoreError::ImageNameTaken { .. }
+            | StoreError::UserTaken { .. }
+            | StoreError::LastAdmin { .. }
+            | StoreError::TokenNameTaken { .. }
+            | StoreError::TooManyTokens { .. }
             | StoreError::InstallActive { .. } => Error::Conflict(sentence(&error)),
             StoreError::NotAStation { .. } => Error::Invalid(sentence(&error)),
             StoreError::NotFound { .. } => Error::NotFound(sentence(&error)),
@@ -176,6 +185,7 @@ impl From<AuthError> for Error {
         let sentence = error.to_string();
         match error {
             AuthError::WrongPassword { .. } | AuthError::WrongCode { .. } => Error::Forbidden(sentence),
+            AuthError::WrongToken => Error::BadToken(sentence),
             AuthError::TooMany => Error::TooMany(sentence),
             AuthError::NotFirst => Error::Conflict(sentence),
             AuthError::Field(name, sentence) => Error::Fields(vec![(name.to_owned(), sentence)]),

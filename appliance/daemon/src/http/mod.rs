@@ -11,6 +11,8 @@ pub mod files;
 mod form;
 mod paced;
 mod seats;
+#[cfg(test)]
+mod testing;
 mod transfer;
 pub mod ui;
 

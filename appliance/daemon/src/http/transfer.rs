@@ -61,7 +61,7 @@ pub(super) fn send(method: &Method, headers: &HeaderMap, opened: Opened) -> Resp
 }
 
 /// `length` bytes from `from` on, read ahead of the client in large pieces off the runtime.
-fn body(blob: Blob, from: u64, length: u64) -> Response {
+pub(super) fn body(blob: Blob, from: u64, length: u64) -> Response {
     match blob {
         Blob::Bytes(bytes) => {
             let start = usize::try_from(from).unwrap_or(usize::MAX);

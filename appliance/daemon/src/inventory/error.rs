@@ -52,6 +52,14 @@ pub enum StoreError {
     NotAStation { mac: MacAddr },
     #[error("an image named {name} exists already")]
     ImageNameTaken { name: CleanText },
+    #[error("a person named {name} exists already")]
+    UserTaken { name: CleanText },
+    #[error("{name} is the last person who may change things; make another one an admin before")]
+    LastAdmin { name: CleanText },
+    #[error("a token named {name} exists already; remove it, or choose another name")]
+    TokenNameTaken { name: CleanText },
+    #[error("there are {limit} tokens already; remove one that nobody uses")]
+    TooManyTokens { limit: usize },
     #[error("there is no {what} {id}")]
     NotFound { what: &'static str, id: String },
     #[error("an install is under way on {host}")]

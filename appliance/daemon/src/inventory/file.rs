@@ -15,7 +15,8 @@ use std::{
 pub const NAME: &str = "inventory.db";
 
 /// One step per format, oldest first; a step that was released never changes.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_start.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("migrations/0001_start.sql"), include_str!("migrations/0002_api_tokens.sql")];
 
 /// Before it, a checkpoint could corrupt a database in WAL mode.
 const OLDEST_SQLITE: i32 = 3_051_003;

@@ -1,6 +1,7 @@
 //! From rows to the first snapshot, and what has to be said after a recovery.
 
 use super::{
+    api_tokens,
     clock::{BoxClock, Clock, Floor},
     error::{ApplyError, OpenError, StoreError, TransactError},
     file::{self, Opened, Recovery},
@@ -128,6 +129,9 @@ fn snapshot(conn: &Connection, box_id: BoxId) -> Result<Snapshot, StoreError> {
         let alarm: Alarm = from_json(&json, &key)?;
         state.alarms.insert(key, Arc::new(alarm));
     }
+    for token in api_tokens::load(conn)? {
+        state.api_tokens.insert(token.name.to_string(), Arc::new(token));
+    }
     state.ladder = tx::setting(conn, tx::LADDER)?.unwrap_or_default();
     Ok(state)
 }
@@ -139,7 +143,7 @@ fn after_recovery(tx: &mut Tx<'_>, recovery: &Recovery) -> Result<(), StoreError
     let text = match restored {
         Some(backup) => format!(
             "The inventory was replaced by its backup {}; the former file is {aside}. Running installs were cancelled, \
-             and everybody was logged out.",
+             everybody was logged out, and API tokens are void.",
             backup.display()
         ),
         None => format!(
@@ -156,6 +160,9 @@ fn after_recovery(tx: &mut Tx<'_>, recovery: &Recovery) -> Result<(), StoreError
     }
     execute(tx.conn, "DELETE FROM tokens", [], "drop", "tokens")?;
     execute(tx.conn, "DELETE FROM sessions", [], "end", "sessions")?;
+    // One that was taken back since would open the box again.
+    execute(tx.conn, "DELETE FROM api_tokens", [], "drop", "API tokens")?;
+    tx.state.api_tokens.clear();
     tx.forget_setting(file::RESTORED)?;
     tx.raise_alarm("inventory-restored", None, CleanText::new(&text))
 }

@@ -14,6 +14,7 @@
 //! | `clock`, `ids` | time that only grows, and ids made from it |
 
 mod accounts;
+mod api_tokens;
 mod backup;
 mod clock;
 mod error;
@@ -36,6 +37,7 @@ mod tx;
 mod writer;
 
 pub use accounts::{SESSIONS, Session, User};
+pub use api_tokens::{API_TOKENS, ApiToken, USED_EVERY};
 pub use backup::KEPT as BACKUPS_KEPT;
 pub use clock::{BoxClock, Clock, SystemClock};
 pub use error::{ApplyError, BackupError, OpenError, ReadError, StoreError, TransactError};

@@ -2,7 +2,7 @@
 //!
 //! A persistent structure: a new one shares every host that did not change with the one before.
 
-use super::{identity::Index, presence::RamStay, timeline::BootTrace};
+use super::{api_tokens::ApiToken, identity::Index, presence::RamStay, timeline::BootTrace};
 use imbl::{OrdMap, Vector};
 use rackberry_core::{
     agent::Progress,
@@ -36,6 +36,8 @@ pub struct Snapshot {
     pub images: OrdMap<Digest, Arc<Image>>,
     /// By key, so that raising one again is no second one.
     pub alarms: OrdMap<String, Arc<Alarm>>,
+    /// By name.
+    pub api_tokens: OrdMap<String, Arc<ApiToken>>,
     pub ladder: Ladder,
     pub(super) index: Index,
     pub(super) addresses: OrdMap<IpAddr, HostId>,
@@ -120,6 +122,7 @@ impl Snapshot {
             hosts: OrdMap::new(),
             images: OrdMap::new(),
             alarms: OrdMap::new(),
+            api_tokens: OrdMap::new(),
             ladder: Ladder::default(),
             index: Index::default(),
             addresses: OrdMap::new(),

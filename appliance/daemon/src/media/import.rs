@@ -9,7 +9,7 @@ use rackberry_core::{
 use sha2::{Digest as _, Sha256};
 use std::{
     fs::File,
-    io::{self, BufReader, Write as _},
+    io::{self, BufReader, Read as _, Write as _},
     path::PathBuf,
 };
 
@@ -128,6 +128,29 @@ impl Import {
             arch: None,
             imported_wall: now,
         })
+    }
+}
+
+impl Media {
+    /// What the bytes of an image's file give now. Blocks on the disk: call it off the runtime.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn digest_of(&self, image: &Digest) -> Result<Digest, ImportError> {
+        let path = self.image_path(image);
+        let mut hash = Sha256::new();
+        let mut read = || {
+            let mut file = File::open(&path)?;
+            let mut buffer = vec![0; 1 << 20];
+            loop {
+                match file.read(&mut buffer)? {
+                    0 => return Ok(()),
+                    length => hash.update(buffer.get(..length).unwrap_or_default()),
+                }
+            }
+        };
+        read().map_err(|source| ImportError::Io { doing: "read", path: path.clone(), source })?;
+        Ok(Digest(hash.finalize().into()))
     }
 }
 

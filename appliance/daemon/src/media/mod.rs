@@ -93,6 +93,12 @@ impl Media {
         self.state_dir.join("images").join(digest.to_string())
     }
 
+    /// A place for a file that lives only while something is under way; swept at start.
+    #[must_use]
+    pub fn aside(&self, name: &str) -> PathBuf {
+        self.incoming().join(name)
+    }
+
     fn incoming(&self) -> PathBuf {
         self.state_dir.join("images/incoming")
     }

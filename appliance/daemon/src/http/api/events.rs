@@ -34,7 +34,7 @@ static EVENT: Schema = Schema {
 
 pub(super) static ROUTES: &[Route] = &[Route {
     verb: Verb::Get,
-    path: "/events",
+    path: "/v1/events",
     access: Access::Viewer,
     name: "listEvents",
     command: "events",

@@ -58,7 +58,7 @@ pub(super) static SHOWN: Schema = Schema {
     open: true,
 };
 
-static REMOVED: Schema = Schema {
+pub(super) static REMOVED: Schema = Schema {
     name: "Removed",
     about: "What is gone.",
     fields: &[must("removed", Kind::Text, "Its id or name.")],
@@ -68,7 +68,7 @@ static REMOVED: Schema = Schema {
 pub(super) static ROUTES: &[Route] = &[
     Route {
         verb: Verb::Get,
-        path: "/hosts",
+        path: "/v1/hosts",
         access: Access::Viewer,
         name: "listHosts",
         command: "host list",
@@ -80,7 +80,7 @@ pub(super) static ROUTES: &[Route] = &[
     },
     Route {
         verb: Verb::Post,
-        path: "/hosts",
+        path: "/v1/hosts",
         access: Access::Admin,
         name: "enrolHosts",
         command: "host add",
@@ -99,7 +99,7 @@ pub(super) static ROUTES: &[Route] = &[
     },
     Route {
         verb: Verb::Get,
-        path: "/hosts/{host}",
+        path: "/v1/hosts/{host}",
         access: Access::Viewer,
         name: "showHost",
         command: "host show",
@@ -111,7 +111,7 @@ pub(super) static ROUTES: &[Route] = &[
     },
     Route {
         verb: Verb::Patch,
-        path: "/hosts/{host}",
+        path: "/v1/hosts/{host}",
         access: Access::Admin,
         name: "changeHost",
         command: "host set",
@@ -131,7 +131,7 @@ pub(super) static ROUTES: &[Route] = &[
     },
     Route {
         verb: Verb::Delete,
-        path: "/hosts/{host}",
+        path: "/v1/hosts/{host}",
         access: Access::Admin,
         name: "forgetHost",
         command: "host rm",

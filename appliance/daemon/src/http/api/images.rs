@@ -32,7 +32,7 @@ static IMAGE: Schema = Schema {
         must("compression", Kind::Word(&["none", "gzip", "xz", "zstd", "bzip2"]), "Told by its first bytes."),
         may("raw_bytes", Kind::Number, "Once unpacked, if that was found out."),
         must("origin", Kind::Text, "Where it came from."),
-        must("verdict", Kind::Text, "What vouches for it."),
+        must("verdict", Kind::Object, "What vouches for it."),
         may("arch", Kind::Text, "The architecture it is for, if that is known."),
         must("imported_wall", Kind::Number, "When, in milliseconds since 1970; 0 if the box did not know."),
     ],
@@ -42,7 +42,7 @@ static IMAGE: Schema = Schema {
 pub(super) static ROUTES: &[Route] = &[
     Route {
         verb: Verb::Get,
-        path: "/images",
+        path: "/v1/images",
         access: Access::Viewer,
         name: "listImages",
         command: "image list",
@@ -54,7 +54,7 @@ pub(super) static ROUTES: &[Route] = &[
     },
     Route {
         verb: Verb::Post,
-        path: "/images",
+        path: "/v1/images",
         access: Access::Admin,
         name: "importImage",
         command: "image import",
@@ -69,8 +69,20 @@ pub(super) static ROUTES: &[Route] = &[
         run: |call| json(import(call)),
     },
     Route {
+        verb: Verb::Post,
+        path: "/v1/images/{image}/verify",
+        access: Access::Admin,
+        name: "verifyImage",
+        command: "image verify",
+        summary: "Reads an image's file again and compares it with its digest; refused if it is damaged.",
+        query: &[],
+        body: Body::None,
+        answer: Answer::One(&IMAGE),
+        run: |call| json(verify(call)),
+    },
+    Route {
         verb: Verb::Delete,
-        path: "/images/{image}",
+        path: "/v1/images/{image}",
         access: Access::Admin,
         name: "removeImage",
         command: "image rm",
@@ -159,6 +171,30 @@ async fn blocking<T: Send + 'static>(
         Ok(Err(error)) => Err(Error::Import(error)),
         Err(error) => Err(Error::Mistake(error.to_string())),
     }
+}
+
+async fn verify(call: Call) -> Result<Image, Error> {
+    let name = call.part("image");
+    let Call { state, .. } = call;
+    let snapshot = state.inventory.snapshot();
+    let image = name
+        .parse::<Digest>()
+        .ok()
+        .and_then(|digest| snapshot.images.get(&digest))
+        .or_else(|| snapshot.image_by_name(&name))
+        .cloned()
+        .ok_or_else(|| Error::NotFound(format!("There is no image {}.", rackberry_core::text::clean(&name, 60))))?;
+    let media = state.media.clone();
+    let wanted = image.digest;
+    let found = blocking(move || media.digest_of(&wanted)).await?;
+    if found == image.digest {
+        return Ok((*image).clone());
+    }
+    Err(Error::Conflict(format!(
+        "The file of {} is damaged: it has the digest {found} now. Remove the image, import it again, and look at the \
+         health of the disk.",
+        image.name
+    )))
 }
 
 async fn remove(call: Call) -> Result<Image, Error> {

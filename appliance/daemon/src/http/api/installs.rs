@@ -31,7 +31,7 @@ pub(super) static INSTALL: Schema = Schema {
 pub(super) static ROUTES: &[Route] = &[
     Route {
         verb: Verb::Post,
-        path: "/hosts/{host}/install",
+        path: "/v1/hosts/{host}/install",
         access: Access::Admin,
         name: "installHost",
         command: "install",
@@ -48,7 +48,7 @@ pub(super) static ROUTES: &[Route] = &[
     },
     Route {
         verb: Verb::Post,
-        path: "/hosts/{host}/disarm",
+        path: "/v1/hosts/{host}/disarm",
         access: Access::Admin,
         name: "disarmHost",
         command: "cancel",
@@ -60,7 +60,7 @@ pub(super) static ROUTES: &[Route] = &[
     },
     Route {
         verb: Verb::Post,
-        path: "/hosts/{host}/cancel",
+        path: "/v1/hosts/{host}/cancel",
         access: Access::Admin,
         name: "cancelHost",
         command: "cancel",
@@ -72,7 +72,7 @@ pub(super) static ROUTES: &[Route] = &[
     },
     Route {
         verb: Verb::Post,
-        path: "/hosts/{host}/resume",
+        path: "/v1/hosts/{host}/resume",
         access: Access::Admin,
         name: "resumeHost",
         command: "resume",

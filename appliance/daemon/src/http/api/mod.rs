@@ -3,30 +3,37 @@
 //! | module | one sentence |
 //! |---|---|
 //! | `table` | one row for each call: what routes it, guards it and describes it |
-//! | `hosts`, `installs`, `images`, `profiles`, `events`, `people`, `status` | the calls by their nouns |
+//! | `openapi` | the description of all of them |
+//! | `hosts`, `installs`, `images`, `profiles`, `events`, `alarms`, `people`, `tokens`, `status` | the calls by their nouns |
 //!
 //! Every request passes [`answer`]: who asks, whether there is such a call, and whether they may, in this order.
 
+mod alarms;
 mod events;
 mod hosts;
 mod images;
 mod installs;
+pub mod openapi;
 mod people;
 mod profiles;
 mod status;
 pub mod table;
+#[cfg(test)]
+mod tests;
+mod tokens;
 
 pub use hosts::{progress_of, signs_of};
 pub use images::remove_image;
 
 use super::{Ends, State, ends, error::Error, form::Form, with};
+use crate::auth::Role;
 use bytes::{Buf, Bytes};
 use futures_util::{Stream, StreamExt as _};
 use http::{HeaderMap, HeaderValue, Method};
 use rackberry_core::{event::Actor, host::Host, text::CleanText};
 use serde::de::DeserializeOwned;
 use std::{pin::Pin, sync::Arc, time::Duration};
-use table::{Body, Found, Verb};
+use table::{Access, Body, Found, Verb};
 use warp::{Filter, filters::BoxedFilter, reply::Response};
 
 /// No JSON request is longer.
@@ -49,6 +56,8 @@ pub(super) fn routes(state: &State) -> BoxedFilter<(Response,)> {
             let ask = Ask { method, path: path.as_str().to_owned(), query, headers, ends, state };
             let mut response = answer(ask, body).await.unwrap_or_else(|error| error.json());
             response.headers_mut().insert("cache-control", HeaderValue::from_static("no-store"));
+            // Tells a program that it speaks to a Rackberry, also when it is refused.
+            response.headers_mut().insert("rackberry-api", HeaderValue::from_static("v1"));
             response.headers_mut().insert("x-content-type-options", HeaderValue::from_static("nosniff"));
             response
         })
@@ -68,8 +77,9 @@ struct Ask {
 /// Who calls.
 struct Caller {
     actor: Actor,
-    /// Came over the local socket.
-    local: bool,
+    /// Whose tokens the ones made now are.
+    person: CleanText,
+    role: Role,
     /// What a browser has to repeat, as its cookie alone may have been sent along by another site's page.
     csrf: Option<String>,
 }
@@ -78,7 +88,7 @@ struct Caller {
 struct Call {
     state: State,
     actor: Actor,
-    local: bool,
+    person: CleanText,
     parts: Vec<(&'static str, String)>,
     query: Form,
     json: Bytes,
@@ -129,6 +139,9 @@ async fn answer<B: Buf>(
     // A stranger does not even learn which calls there are.
     let caller = caller(&ask).await?;
     let Found { route, parts } = table::find(&ask.method, &ask.path)?;
+    if route.access == Access::Admin && caller.role != Role::Admin {
+        return Err(Error::Forbidden("This is for admins; you may look and change nothing.".to_owned()));
+    }
     if let Some(csrf) = &caller.csrf
         && route.verb != Verb::Get
         && !ask
@@ -159,18 +172,35 @@ async fn answer<B: Buf>(
         Body::Bytes(_) => (Bytes::new(), Some(body)),
     };
     let Ask { state, .. } = ask;
-    let Caller { actor, local, .. } = caller;
-    (route.run)(Call { state, actor, local, parts, query, json, upload }).await
+    let Caller { actor, person, .. } = caller;
+    (route.run)(Call { state, actor, person, parts, query, json, upload }).await
 }
 
-/// Who calls; refused unless logged in or on the local socket.
+/// Who calls; refused unless on the local socket, with a token, or logged in.
 async fn caller(ask: &Ask) -> Result<Caller, Error> {
     if ask.ends.trusted {
-        return Ok(Caller { actor: Actor::User(CleanText::new("local")), local: true, csrf: None });
+        let person = CleanText::new("local");
+        return Ok(Caller { actor: Actor::User(person.clone()), person, role: Role::Admin, csrf: None });
+    }
+    if let Some(shown) = ask.headers.get("authorization") {
+        let shown = shown.to_str().unwrap_or_default();
+        let (scheme, shown) = shown.split_once(' ').unwrap_or((shown, ""));
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            return Err(Error::BadToken("Show a token as \"Authorization: Bearer TOKEN\".".to_owned()));
+        }
+        let token = ask.state.auth.bearer(shown.trim(), ask.ends.peer).await?;
+        // A person's name has no blank in it, so this is nobody else's.
+        let actor = Actor::User(CleanText::new(&format!("token {}", token.name)));
+        return Ok(Caller { actor, person: token.by.clone(), role: Role::of(&token.role), csrf: None });
     }
     let cookie = super::ui::session_cookie(&ask.headers).ok_or(Error::NotLoggedIn)?;
     let person = ask.state.auth.person(&cookie).await?.ok_or(Error::NotLoggedIn)?;
-    Ok(Caller { actor: Actor::User(person.name), local: false, csrf: Some(person.csrf) })
+    Ok(Caller {
+        actor: Actor::User(person.name.clone()),
+        person: person.name,
+        role: person.role,
+        csrf: Some(person.csrf),
+    })
 }
 
 /// The whole body, unless it is too long.

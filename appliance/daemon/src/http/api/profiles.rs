@@ -19,7 +19,7 @@ static PROFILE: Schema = Schema {
         must("arch", Kind::Text, "The architecture it runs on."),
         must("min_memory_mb", Kind::Number, "Memory it needs, in megabytes."),
         must("parameters", Kind::Objects, "What may be set when it is installed."),
-        must("workflow", Kind::Object, "Its tasks."),
+        must("workflow", Kind::Objects, "Its tasks."),
         must("files", Kind::Objects, "Templates of what is put into the written system."),
     ],
     open: true,
@@ -32,7 +32,7 @@ static RENDERED: Schema = Schema {
         must("profile", Kind::Text, "The profile's name."),
         must("host", Kind::Text, "The host's name."),
         must("files", Kind::Objects, "Path, mode and content."),
-        must("workflow", Kind::Object, "The profile's tasks."),
+        must("workflow", Kind::Objects, "The profile's tasks."),
     ],
     open: false,
 };
@@ -40,7 +40,7 @@ static RENDERED: Schema = Schema {
 pub(super) static ROUTES: &[Route] = &[
     Route {
         verb: Verb::Get,
-        path: "/profiles",
+        path: "/v1/profiles",
         access: Access::Viewer,
         name: "listProfiles",
         command: "profile list",
@@ -52,7 +52,7 @@ pub(super) static ROUTES: &[Route] = &[
     },
     Route {
         verb: Verb::Get,
-        path: "/hosts/{host}/render/{profile}",
+        path: "/v1/hosts/{host}/render/{profile}",
         access: Access::Viewer,
         name: "renderProfile",
         command: "profile render",

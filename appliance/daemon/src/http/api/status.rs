@@ -4,10 +4,11 @@ use super::{
     Call,
     table::{Access, Answer, Body, Kind, Route, Schema, Verb, json, may, must},
 };
-use crate::http::error::Error;
-use serde::Deserialize;
+use crate::{http::error::Error, media::Blob};
+use http::HeaderValue;
 use serde_json::{Value, json as object};
-use std::path::PathBuf;
+use std::{fs::File, sync::Arc};
+use warp::reply::Response;
 
 static STATUS: Schema = Schema {
     name: "Status",
@@ -25,17 +26,10 @@ static STATUS: Schema = Schema {
     open: false,
 };
 
-static BACKUP: Schema = Schema {
-    name: "Backup",
-    about: "Where a copy went.",
-    fields: &[must("backup", Kind::Text, "The file.")],
-    open: false,
-};
-
 pub(super) static ROUTES: &[Route] = &[
     Route {
         verb: Verb::Get,
-        path: "/status",
+        path: "/v1/status",
         access: Access::Viewer,
         name: "showStatus",
         command: "status",
@@ -46,16 +40,28 @@ pub(super) static ROUTES: &[Route] = &[
         run: |call| json(status(call)),
     },
     Route {
-        verb: Verb::Post,
-        path: "/backup",
+        verb: Verb::Get,
+        path: "/v1/backup",
         access: Access::Admin,
         name: "backup",
         command: "backup",
-        summary: "Copies the inventory into a file on the box; only on the box itself.",
+        summary: "A copy of the inventory as it is now, for `rackberry restore`. It holds the hashes of passwords.",
         query: &[],
-        body: Body::Json(&[must("path", Kind::Text, "The file on the box.")]),
-        answer: Answer::One(&BACKUP),
-        run: |call| json(backup(call)),
+        body: Body::None,
+        answer: Answer::Bytes("application/vnd.sqlite3"),
+        run: |call| Box::pin(backup(call)),
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/openapi.json",
+        access: Access::Viewer,
+        name: "describe",
+        command: "openapi",
+        summary: "This description.",
+        query: &[],
+        body: Body::None,
+        answer: Answer::Document,
+        run: |_| json(async { Ok(super::openapi::document()) }),
     },
 ];
 
@@ -75,18 +81,26 @@ async fn status(call: Call) -> Result<Value, Error> {
     }))
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct BackupBody {
-    path: PathBuf,
-}
-
-async fn backup(call: Call) -> Result<Value, Error> {
-    if !call.local {
-        return Err(Error::Forbidden("A backup is written on the box itself: use its command line.".to_owned()));
-    }
-    let BackupBody { path } = call.json()?;
+/// Copied aside first, as the copy has to be of one moment; the file is gone when it was sent.
+async fn backup(call: Call) -> Result<Response, Error> {
     let Call { state, .. } = call;
-    state.inventory.backup(path.clone()).await.map_err(|error| Error::Invalid(crate::chain(&error)))?;
-    Ok(object!({ "backup": path }))
+    let path = state.media.aside(&format!("backup-{}", crate::auth::Token::random()?.hex()));
+    state.inventory.backup(path.clone()).await.map_err(|error| Error::Mistake(crate::chain(&error)))?;
+    let opened = tokio::task::spawn_blocking({
+        let path = path.clone();
+        move || {
+            let file = File::open(&path)?;
+            std::fs::remove_file(&path)?;
+            let length = file.metadata()?.len();
+            Ok((file, length))
+        }
+    });
+    let wrap = |source: std::io::Error| Error::Io { what: path.display().to_string(), source };
+    let (file, length) = opened.await.map_err(|error| Error::Mistake(error.to_string()))?.map_err(wrap)?;
+    let mut response = crate::http::transfer::body(Blob::File(Arc::new(file)), 0, length);
+    let head = response.headers_mut();
+    head.insert("content-length", HeaderValue::from(length));
+    head.insert("content-type", HeaderValue::from_static("application/vnd.sqlite3"));
+    head.insert("content-disposition", HeaderValue::from_static("attachment; filename=\"rackberry-backup.db\""));
+    Ok(response)
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use warp::reply::Response;
 
 /// What every path begins with.
-pub const ROOT: &str = "/api/v1";
+pub const ROOT: &str = "/api";
 
 /// A call of the API.
 pub struct Route {
@@ -81,8 +81,10 @@ pub enum Body {
 pub enum Answer {
     One(&'static Schema),
     List(&'static Schema),
-    /// Bytes, and what they are.
+    /// Bytes of this media type.
     Bytes(&'static str),
+    /// The description of the API itself.
+    Document,
 }
 
 /// The shape of a JSON object.
@@ -111,6 +113,8 @@ pub enum Kind {
     Text,
     /// One of these words.
     Word(&'static [&'static str]),
+    /// Text that is in no answer and no history.
+    Secret,
     Number,
     Flag,
     Texts,
@@ -133,13 +137,15 @@ pub(super) const fn may(name: &'static str, kind: Kind, about: &'static str) -> 
 
 /// Every row.
 pub fn all() -> impl Iterator<Item = &'static Route> {
-    let nouns: [&'static [Route]; 7] = [
+    let nouns: [&'static [Route]; 9] = [
         super::hosts::ROUTES,
         super::installs::ROUTES,
         super::images::ROUTES,
         super::profiles::ROUTES,
         super::events::ROUTES,
+        super::alarms::ROUTES,
         super::people::ROUTES,
+        super::tokens::ROUTES,
         super::status::ROUTES,
     ];
     nouns.into_iter().flatten()

@@ -41,7 +41,7 @@ fn refusal(error: AuthError) -> Result<(StatusCode, String), Error> {
             Ok((StatusCode::UNPROCESSABLE_ENTITY, sentence))
         }
         AuthError::TooMany => Ok((StatusCode::TOO_MANY_REQUESTS, sentence)),
-        AuthError::Hash | AuthError::Store(_) => Err(error.into()),
+        AuthError::WrongToken | AuthError::Hash | AuthError::Store(_) => Err(error.into()),
     }
 }
 

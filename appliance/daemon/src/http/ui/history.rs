@@ -104,6 +104,11 @@ fn words(kind: &EventKind) -> (Tone, String, String) {
         }
         EventKind::UserAdded { name } => (Tone::Plain, format!("User {name} added."), none()),
         EventKind::UserChanged { name, what } => (Tone::Plain, format!("User {name} changed: {what}."), none()),
+        EventKind::UserRemoved { name } => (Tone::Plain, format!("User {name} removed."), none()),
+        EventKind::TokenAdded { name, role } => {
+            (Tone::Warning, format!("API token {name} made: a program may use this box."), format!("as {role}"))
+        }
+        EventKind::TokenRemoved { name } => (Tone::Plain, format!("API token {name} removed."), none()),
         EventKind::LoggedIn { name, address } => (Tone::Plain, format!("{name} signed in."), format!("from {address}")),
         EventKind::LoginRefused { name, address } => {
             (Tone::Warning, format!("A sign-in as {name} was refused."), format!("from {address}"))

@@ -4,13 +4,14 @@
 //! |---|---|
 //! | `session` | who asks, and whether their own browser page sent it |
 //! | `entry` | logging in and out, the first person, the theme |
-//! | `hosts`, `install`, `library` | the pages by their nouns |
+//! | `hosts`, `install`, `library`, `alarms` | the pages by their nouns |
 //! | `view`, `host_view`, `history` | snapshot to view structs |
 //! | `stream` | news to open pages |
 //! | `reply` | answers with the headers every page has |
 //!
 //! Every request passes [`answer`]: name, method, origin, session and token are checked there and nowhere else.
 
+mod alarms;
 mod entry;
 mod history;
 mod host_view;
@@ -30,7 +31,7 @@ use super::{
     form::{self, Form},
     with,
 };
-use crate::auth::Person;
+use crate::auth::{Person, Role};
 use bytes::{Buf, Bytes};
 use futures_util::{Stream, StreamExt as _};
 use http::{HeaderMap, Method, StatusCode};
@@ -205,6 +206,11 @@ async fn answer<B: Buf>(ask: Ask, body: impl Stream<Item = Result<B, warp::Error
         let error = Error::Forbidden("This form is too old. Load the page again.".to_owned());
         return reply::failed(&ask.headers, &error, None, None);
     }
+    let own_matter = ["/logout", "/theme"].contains(&ask.path.as_str());
+    if changes && person.role != Role::Admin && !own_matter {
+        let error = Error::Forbidden("You may look at everything and change nothing here: ask an admin.".to_owned());
+        return reply::failed(&ask.headers, &error, None, None);
+    }
     let visit = Visit { ask, form, person };
     if changes { post(visit).await } else { get(visit).await }
 }
@@ -235,6 +241,7 @@ async fn post(visit: Visit) -> Response {
         ["hosts", "enrol"] => hosts::enrol(&visit).await,
         ["hosts", id, "install"] => install::arm(&visit, id).await,
         ["hosts", id, verb] => hosts::steer(&visit, id, verb).await,
+        ["alarms", id, "settle"] => alarms::settle(&visit, id).await,
         ["images", id, "remove"] => library::remove_image(&visit, id).await,
         _ => not_found(&visit),
     }

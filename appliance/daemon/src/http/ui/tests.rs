@@ -1,12 +1,9 @@
 //! The page over a real listener and a real inventory.
 
 use crate::{
-    auth::{Auth, Token},
-    catalog::Catalog,
-    config::Config,
-    http::{NetworkView, State, serve_page},
-    inventory::{Enrolment, Inventory, OpenOptions, Session, StoreError, User},
-    media::Media,
+    auth::Role,
+    http::testing::{CSRF, Site},
+    inventory::{Inventory, OpenOptions},
 };
 use rackberry_core::{
     agent::Progress,
@@ -14,161 +11,16 @@ use rackberry_core::{
     hardware::{Disk, DiskContent, Facts, Smbios, Transport},
     host::{Arch, Host},
     id::HostId,
-    image::{Compression, Digest, Image, ImageKind, Verdict},
-    install::{Install, Phase},
-    text::HostName,
-    time::WallTime,
+    image::Digest,
+    install::Phase,
 };
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::time::Duration;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
-    sync::watch,
+    net::TcpStream,
 };
 
-const CSRF: &str = "0123456789abcdef0123456789abcdef";
-
-/// A page that is served, and somebody who is logged in.
-struct Site {
-    state: State,
-    address: SocketAddr,
-    cookie: String,
-    _stop: watch::Sender<bool>,
-    _network: watch::Sender<Arc<NetworkView>>,
-    _folder: tempfile::TempDir,
-}
-
-struct Reply {
-    status: u16,
-    head: String,
-    body: Vec<u8>,
-}
-
-impl Reply {
-    fn header(&self, name: &str) -> Option<&str> {
-        self.head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8(self.body.clone()).unwrap()
-    }
-}
-
 impl Site {
-    async fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path().to_owned();
-        let shipped = root.join("shipped/debian");
-        std::fs::create_dir_all(&shipped).unwrap();
-        let profile = "title = \"Debian 13\"\nimage = \"debian-13\"\narch = \"x86_64\"\nmin_memory_mb = 512\n\
-                       [[parameter]]\nname = \"user\"\ntitle = \"User\"\nkind = \"user\"\nrequired = true\n";
-        std::fs::write(shipped.join("profile.toml"), profile).unwrap();
-        let inventory = Inventory::open(OpenOptions::new(root.join("state"))).unwrap();
-        let token = Token::random().unwrap();
-        let hash = token.digest();
-        inventory
-            .transact(move |tx| {
-                let user = User { name: "ops".into(), password: "none".to_owned(), role: "admin".to_owned() };
-                tx.put_user(&user)?;
-                let expires = tx.now().after(Duration::from_secs(600));
-                tx.add_session(&Session { hash, user: user.name, expires, csrf: CSRF.to_owned() })?;
-                tx.put_image(image(), Actor::Box).map(drop)
-            })
-            .await
-            .unwrap();
-        Self::serve(folder, inventory, format!("rackberry={}", token.hex())).await
-    }
-
-    async fn serve(folder: tempfile::TempDir, inventory: Inventory, cookie: String) -> Self {
-        let root = folder.path().to_owned();
-        let (network, seen) = watch::channel(Arc::default());
-        let media = Media::new(root.join("assets"), root.join("state")).unwrap();
-        let config = Arc::new(Config::default());
-        let state = State {
-            auth: Auth::new(inventory.clone()).await.unwrap(),
-            desk: crate::boot::Desk::new(inventory.clone(), media.clone(), config.clone()),
-            inventory,
-            config,
-            catalog: Catalog::load(&[&root.join("shipped")]),
-            media,
-            state_dir: Arc::new(root.join("state")),
-            network: seen,
-        };
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (stop, stopped) = watch::channel(false);
-        tokio::spawn(serve_page(listener, state.clone(), stopped));
-        Site { state, address, cookie, _stop: stop, _network: network, _folder: folder }
-    }
-
-    /// Sends exactly these headers.
-    async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Reply {
-        let mut stream = TcpStream::connect(self.address).await.unwrap();
-        let mut text = format!("{method} {path} HTTP/1.1\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
-        for (name, value) in headers {
-            text.push_str(&format!("{name}: {value}\r\n"));
-        }
-        stream.write_all(format!("{text}\r\n{body}").as_bytes()).await.unwrap();
-        let mut bytes = Vec::new();
-        stream.read_to_end(&mut bytes).await.unwrap();
-        let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
-        let head = String::from_utf8(bytes[..end].to_vec()).unwrap().replace('\r', "");
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        Reply { status, head, body: bytes[end + 4..].to_vec() }
-    }
-
-    async fn get(&self, path: &str) -> Reply {
-        let host = self.address.to_string();
-        self.send("GET", path, &[("host", &host), ("cookie", &self.cookie)], "").await
-    }
-
-    /// As the page's own form does it.
-    async fn post(&self, path: &str, fields: &str) -> Reply {
-        let (host, origin) = (self.address.to_string(), format!("http://{}", self.address));
-        let headers = [("host", host.as_str()), ("cookie", &self.cookie), ("origin", &origin)];
-        self.send("POST", path, &headers, &format!("csrf={CSRF}&{fields}")).await
-    }
-
-    async fn host(&self, name: &str, number: u8, facts: Option<Facts>) -> Arc<Host> {
-        let name = HostName::new(name).unwrap();
-        self.state
-            .inventory
-            .transact(move |tx| {
-                let enrolment = Enrolment {
-                    name,
-                    macs: vec![format!("52:54:00:77:00:{number:02x}").parse().unwrap()],
-                    uuid: None,
-                    serial: None,
-                    tags: Vec::new(),
-                    fixed_address: None,
-                };
-                let mut host = (*tx.enrol(enrolment, Actor::Box)?).clone();
-                host.facts = facts;
-                tx.put_host(&host)
-            })
-            .await
-            .unwrap()
-    }
-
-    async fn apply(&self, install: &Install, kinds: Vec<EventKind>) -> Arc<Install> {
-        let id = install.id;
-        self.state
-            .inventory
-            .transact(move |tx| {
-                let mut last = tx.install(id).unwrap().unwrap();
-                for kind in kinds {
-                    last = tx.apply(id, Actor::Host, kind).unwrap();
-                }
-                Ok::<_, StoreError>(last)
-            })
-            .await
-            .unwrap()
-    }
-
-    fn install_of(&self, host: HostId) -> Option<Arc<Install>> {
-        self.state.inventory.snapshot().host(host)?.install.clone()
-    }
-
     async fn stream(&self, query: &str, header: Option<&str>) -> Events {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         let last = header.map(|id| format!("last-event-id: {id}\r\n")).unwrap_or_default();
@@ -207,21 +59,6 @@ impl Events {
     }
 }
 
-fn image() -> Image {
-    Image {
-        digest: Digest([7; 32]),
-        name: "debian-13".into(),
-        kind: ImageKind::Disk,
-        size_bytes: 1000,
-        compression: Compression::None,
-        raw_bytes: Some(1000),
-        origin: "test".into(),
-        verdict: Verdict::Unsigned,
-        arch: Some(Arch::X86_64),
-        imported_wall: WallTime(0),
-    }
-}
-
 fn disk(name: &str, blank: bool) -> Disk {
     Disk {
         name: name.into(),
@@ -246,7 +83,9 @@ fn changing(host: HostId) -> Vec<String> {
     let host = format!("/hosts/{host}");
     let mut paths: Vec<String> =
         ["install", "disarm", "cancel", "resume", "forget"].iter().map(|verb| format!("{host}/{verb}")).collect();
-    paths.extend(["/hosts/enrol", "/images/debian-13/remove", "/logout", "/theme"].map(str::to_owned));
+    paths.extend(
+        ["/alarms/hot/settle", "/hosts/enrol", "/images/debian-13/remove", "/logout", "/theme"].map(str::to_owned),
+    );
     paths
 }
 
@@ -422,6 +261,7 @@ async fn an_install_is_armed_by_the_form_and_every_mistake_is_shown_beside_its_f
         assert_eq!((install.state.phase, install.by.as_str()), (Phase::Armed, "ops"), "{}", host.name);
         let page = site.get(&target).await.text();
         assert!(page.contains("Erases its disk at the next network boot."), "{page}");
+        assert!(page.contains("It is off: switch it on."), "{page}");
     }
     // A second permission beside the first is refused on the same page.
     let reply = site.post(&path(&empty), "profile=debian&disk=serial:SDA&p.user=admin").await;
@@ -525,7 +365,7 @@ async fn a_person_added_by_command_line_ends_the_first_run() {
     let folder = tempfile::tempdir().unwrap();
     let inventory = Inventory::open(OpenOptions::new(folder.path().join("state"))).unwrap();
     let site = Site::serve(folder, inventory, String::new()).await;
-    site.state.auth.set_password("ada", "correct horse", "admin").await.unwrap();
+    site.state.auth.add_person("ada", "correct horse", Role::Admin, Actor::Box).await.unwrap();
     assert_eq!(site.get("/").await.header("location"), Some("/login"));
     assert_eq!(site.get("/first-run").await.header("location"), Some("/login"));
     assert_eq!(site.get("/login").await.status, 200);
@@ -638,5 +478,36 @@ async fn page_and_api_say_the_same_of_every_host() {
         // The time left may have moved on between the two.
         let first = sentence.split(". ").next().unwrap();
         assert!(page.contains(first), "{sentence}");
+    }
+}
+
+#[tokio::test]
+async fn a_machine_that_is_off_can_be_armed_and_the_page_says_to_switch_it_on() {
+    let site = Site::new().await;
+    let host = site.host("node-a", 1, facts(vec![disk("sda", true)])).await;
+    let list = site.get("/").await.text();
+    assert!(list.contains(&format!("href=\"/hosts/{}/install\"", host.id)), "{list}");
+    let dialog = site.get(&format!("/hosts/{}/install?profile=debian", host.id)).await.text();
+    assert!(dialog.contains("it is off: switch it on, and it begins"), "{dialog}");
+}
+
+#[test]
+fn every_action_of_the_page_is_a_call_of_the_api() {
+    let id = HostId(uuid::Uuid::nil());
+    for path in changing(id) {
+        let call = match path.rsplit('/').next().unwrap() {
+            // Of the browser, not of the box.
+            "logout" | "theme" => continue,
+            "install" => "installHost",
+            "disarm" => "disarmHost",
+            "cancel" => "cancelHost",
+            "resume" => "resumeHost",
+            "forget" => "forgetHost",
+            "enrol" => "enrolHosts",
+            "remove" => "removeImage",
+            "settle" => "settleAlarm",
+            other => panic!("{other} has no call"),
+        };
+        assert!(crate::http::api::table::all().any(|route| route.name == call), "{call}");
     }
 }

@@ -191,13 +191,14 @@ pub(super) fn all_hosts(state: &State, snapshot: &Snapshot, now: Timestamp) -> H
 
 /// The one card for all alarms: the oldest one large, the others below.
 pub(super) fn alarm(state: &State, snapshot: &Snapshot) -> Option<views::Alarm> {
-    let mut alarms: Vec<_> = snapshot.alarms.values().collect();
-    alarms.sort_by_key(|alarm| alarm.since);
+    let mut alarms: Vec<_> = snapshot.alarms.iter().collect();
+    alarms.sort_by_key(|(_, alarm)| alarm.since);
     let network = state.network.borrow().alarm.clone();
-    let mut texts = alarms.iter().map(|alarm| alarm.text.to_string()).chain(network);
+    let mut texts = alarms.iter().map(|(_, alarm)| alarm.text.to_string()).chain(network);
     let title = texts.next()?;
+    let id = alarms.first().map(|(id, _)| (*id).clone()).unwrap_or_default();
     let mut links: Vec<Link> = Vec::new();
-    for id in alarms.iter().filter_map(|alarm| alarm.host) {
+    for id in alarms.iter().filter_map(|(_, alarm)| alarm.host) {
         if let Some(entry) = snapshot.host(id)
             && links.len() < 3
         {
@@ -205,7 +206,7 @@ pub(super) fn alarm(state: &State, snapshot: &Snapshot) -> Option<views::Alarm> 
         }
     }
     links.push(Link { label: "Activity".to_owned(), href: "/activity".to_owned() });
-    Some(views::Alarm { severe: false, title, text: texts.collect::<Vec<_>>().join(" "), links })
+    Some(views::Alarm { id, severe: false, title, text: texts.collect::<Vec<_>>().join(" "), links })
 }
 
 /// A disk and what is on it.
