@@ -1,6 +1,8 @@
 //! The rules of ARCHITECTURE.md's "Who imports whom", held against the sources. The two lines that begin with "inside" are read
 //! from there, so that text and code cannot drift apart.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests may fail a test")]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
