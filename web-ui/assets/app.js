@@ -136,7 +136,9 @@ document.addEventListener('keydown', event => {
   if (event.key === 'Escape') for (const menu of document.querySelectorAll('details.menu[open]')) menu.open = false;
   if (!keysOn.checked || event.ctrlKey || event.metaKey || event.altKey || document.querySelector('dialog[open]')
     || /^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName)) return;
-  const target = { '/': byId('q'), i: (event.target.closest('tr') || document).querySelector('[data-install]'), '?': keys }[event.key];
+  // One that waits leads; machines that are off can be installed too.
+  const install = (within) => within.querySelector('.main[data-install]') || within.querySelector('[data-install]');
+  const target = { '/': byId('q'), i: install(event.target.closest('tr') || document), '?': keys }[event.key];
   if (!target) return;
   event.preventDefault();
   if (target === keys) keys.showModal();
