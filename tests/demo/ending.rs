@@ -4,7 +4,7 @@
 use anyhow::{Context, Result};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -40,9 +40,9 @@ impl Ending {
             if let Some(signal) = signals.forever().next() {
                 // The lock stays held: the main thread, whose machines vanish now, may not end the process before.
                 let mut cleaner = shared.lock().unwrap_or_else(PoisonError::into_inner);
-                eprintln!("\ndemo: {}: switching the machines and the box off", name(signal));
+                tell(&format!("\ndemo: {}: switching the machines and the box off", name(signal)));
                 wait(&mut cleaner);
-                eprintln!("demo: ended; nothing of it is left");
+                tell("demo: ended; nothing of it is left");
                 std::process::exit(128 + signal);
             }
         });
@@ -60,6 +60,11 @@ fn wait(cleaner: &mut Child) {
     drop(cleaner.stdin.take());
     // Nobody else takes its status, so this fails only if it was never ours.
     let _ = cleaner.wait();
+}
+
+/// Says it if somebody still listens: a terminal that was closed is a reason to end, not to stop ending.
+fn tell(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 fn name(signal: i32) -> String {
