@@ -65,6 +65,16 @@ fn explained<T>(vm: &Vm, result: Result<T>) -> Result<T> {
     })
 }
 
+/// The stations of the last boot, with seconds since the first of them.
+fn stations(rack: &Rack, vm: &Vm) -> Result<String> {
+    let host = rack.host(vm.mac())?.context("the host is gone")?;
+    let stations = host["stations"].as_array().cloned().unwrap_or_default();
+    let at = |station: &Value| station[1].as_u64().unwrap_or(0);
+    let first = stations.iter().map(at).min().unwrap_or(0);
+    let told = stations.iter().map(|s| format!("{} {} s", s[0].as_str().unwrap_or("?"), (at(s) - first) / 1000));
+    Ok(told.collect::<Vec<_>>().join(", "))
+}
+
 /// How often the host's history shows an erase beginning.
 fn erases(rack: &Rack, name: &str) -> Result<usize> {
     let events = rack.events(name)?;
@@ -89,9 +99,10 @@ fn installed_then_rebooted(firmware: Firmware, title: &str, mac: &str) -> Result
         let handed = began.elapsed();
         vm.wait_after(mark, "login:", LIMIT)?;
         println!(
-            "{title}: reboot {round} was sent to its own disk after {} s and reached its login after {} s",
+            "{title}: reboot {round} was sent to its own disk after {} s and reached its login after {} s; stations: {}",
             handed.as_secs(),
-            began.elapsed().as_secs()
+            began.elapsed().as_secs(),
+            stations(&rack, &vm)?
         );
     }
     let erases = erases(&rack, &name)?;

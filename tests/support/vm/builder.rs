@@ -184,7 +184,7 @@ impl Builder {
 
     fn firmware_arguments(&self, command: &mut Command, dir: &Path) -> Result<()> {
         if self.firmware == Firmware::Aavmf {
-            command.args(["-M", "virt", "-accel", "tcg", "-cpu", "cortex-a57"]);
+            command.args(["-M", "virt", "-accel", "tcg,tb-size=128", "-cpu", "cortex-a57"]);
         } else {
             command.args(Accel::here().arguments());
         }
