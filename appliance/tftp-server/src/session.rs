@@ -5,14 +5,16 @@ use crate::observer::{Observer, Refusal, TransferInfo};
 use crate::options::Limits;
 use crate::packet::{ErrorCode, Mode, Packet, ReadRequest};
 use crate::reader::{self, Reader, Reads};
-use crate::socket::{Sent, TransferSocket, blksize_of_path};
-use crate::transfer::{Blocks, Outcome, Step, Transfer};
+use crate::socket::{Left, TransferSocket};
+use crate::transfer::{Outcome, Step, Transfer};
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
@@ -116,8 +118,8 @@ impl<S: Source, O: Observer> Session<S, O> {
         }
     }
 
-    async fn carry(mut self, mut socket: TransferSocket, content: Content, mut limits: Limits) {
-        limits.max_blksize = limits.max_blksize.min(blksize_of_path(self.local, self.peer));
+    async fn carry(mut self, socket: TransferSocket, content: Content, mut limits: Limits) {
+        limits.max_blksize = limits.max_blksize.min(socket.blksize_of_path());
         let begun = Instant::now();
         let (mut transfer, first) = Transfer::start(&self.request, content.len(), &limits, Duration::ZERO);
         let info = self.describe(&transfer, content.len());
@@ -133,16 +135,17 @@ impl<S: Source, O: Observer> Session<S, O> {
                 Some(Step::Wait) => {}
                 Some(Step::SendOack(options)) => socket.send(&Packet::Oack(options)),
                 Some(Step::SendBlocks(blocks)) => {
-                    let sending = send(&mut socket, &transfer, &mut reader, blocks, limits.patience);
-                    let sent = tokio::select! {
-                        biased;
-                        sent = sending => sent,
-                        outcome = stop_command(&mut self.commands) => Err(outcome),
-                    };
-                    match sent {
-                        Ok(Sent::AtOnce) => {}
-                        Ok(Sent::AfterWaiting) => transfer.on_sent(begun.elapsed()),
-                        Err(outcome) => break outcome,
+                    if let Some(left) = socket.send_now(&transfer, &mut reader, blocks) {
+                        let sending = send_left(&socket, &transfer, &mut reader, left, limits.patience);
+                        let sent = tokio::select! {
+                            biased;
+                            sent = sending => sent,
+                            outcome = stop_command(&mut self.commands) => Err(outcome),
+                        };
+                        match sent {
+                            Ok(()) => transfer.on_sent(begun.elapsed()),
+                            Err(outcome) => break outcome,
+                        }
                     }
                 }
                 Some(Step::End(outcome)) => break outcome,
@@ -174,30 +177,31 @@ impl<S: Source, O: Observer> Session<S, O> {
         if alarm.is_elapsed() || deadline < alarm.deadline() {
             alarm.as_mut().reset(deadline);
         }
-        let (peer, activity) = (self.peer, &self.activity);
         let mut now = None;
-        let take = |datagram: &[u8], from: SocketAddr| {
+        let mut take = |datagram: &[u8]| {
             let now = *now.get_or_insert_with(Instant::now);
-            if from.ip() == peer.ip() && from.port() == peer.port() {
-                let packet = Packet::decode(datagram);
-                steps.extend(packet.map(|packet| transfer.on_packet(&packet, now - begun)));
-                activity.packet_came(transfer, now);
-            } else {
-                tell_stranger(socket, datagram, from, strangers);
-            }
+            let packet = Packet::decode(datagram);
+            steps.extend(packet.map(|packet| transfer.on_packet(&packet, now - begun)));
+            self.activity.packet_came(transfer, now);
         };
-        tokio::select! {
-            biased;
-            received = socket.receive(take) => if received.is_err() {
-                // Nothing says that the next call fares better at once.
-                sleep(Duration::from_millis(10)).await;
-            },
-            command = self.commands.recv() => steps.push_back(match command {
-                Some(Command::Repeated) => transfer.on_repeated_request(begun.elapsed()),
-                Some(Command::Stop(outcome)) => Step::End(outcome),
-                None => Step::End(Outcome::Stopped),
-            }),
-            () = alarm => steps.push_back(transfer.on_timeout(begun.elapsed())),
+        let event = poll_fn(|context| {
+            socket.poll_stranger(context, &mut |datagram| answer_to_stranger(datagram, strangers));
+            if let Poll::Ready(received) = socket.poll_receive(context, &mut take) {
+                return Poll::Ready(Event::Received(received));
+            }
+            if let Poll::Ready(command) = self.commands.poll_recv(context) {
+                return Poll::Ready(Event::Told(command));
+            }
+            alarm.as_mut().poll(context).map(|()| Event::Alarm)
+        });
+        match event.await {
+            Event::Received(Ok(())) => {}
+            // The client's port may be closed, or memory short: nothing says that the next call fares better at once.
+            Event::Received(Err(_)) => sleep(Duration::from_millis(10)).await,
+            Event::Told(Some(Command::Repeated)) => steps.push_back(transfer.on_repeated_request(begun.elapsed())),
+            Event::Told(Some(Command::Stop(outcome))) => steps.push_back(Step::End(outcome)),
+            Event::Told(None) => steps.push_back(Step::End(Outcome::Stopped)),
+            Event::Alarm => steps.push_back(transfer.on_timeout(begun.elapsed())),
         }
         now.unwrap_or_else(Instant::now)
     }
@@ -219,13 +223,20 @@ impl<S: Source, O: Observer> Session<S, O> {
     }
 }
 
-/// Answers a packet that came to a transfer's port from elsewhere; it disturbs nothing (RFC 1350 section 4).
-fn tell_stranger(socket: &TransferSocket, datagram: &[u8], from: SocketAddr, told: &mut u32) {
+/// What a session waits for.
+enum Event {
+    Received(io::Result<()>),
+    Told(Option<Command>),
+    Alarm,
+}
+
+/// The answer to a packet that came to a transfer's port from elsewhere; it disturbs nothing (RFC 1350 section 4).
+fn answer_to_stranger(datagram: &[u8], told: &mut u32) -> Option<Vec<u8>> {
     let is_error = matches!(Packet::decode(datagram), Ok(Packet::Error { .. }));
-    if !is_error && *told < MOST_STRANGERS_ANSWERED {
+    (!is_error && *told < MOST_STRANGERS_ANSWERED).then(|| {
         *told += 1;
-        socket.send_unknown_tid(from, &Packet::error(ErrorCode::UNKNOWN_TID, "unknown transfer ID"));
-    }
+        Packet::error(ErrorCode::UNKNOWN_TID, "unknown transfer ID").encode()
+    })
 }
 
 /// Opens what was asked, in the mode asked.
@@ -279,14 +290,14 @@ fn farewell(outcome: &Outcome) -> Option<Packet<'static>> {
     Some(Packet::error(ErrorCode::UNDEFINED, text))
 }
 
-async fn send(
-    socket: &mut TransferSocket,
+async fn send_left(
+    socket: &TransferSocket,
     transfer: &Transfer,
     reader: &mut Reader,
-    blocks: Blocks,
+    left: Left,
     patience: Duration,
-) -> Result<Sent, Outcome> {
-    let sent = timeout(patience, socket.send_blocks(transfer, reader, blocks)).await;
+) -> Result<(), Outcome> {
+    let sent = timeout(patience, socket.send_left(transfer, reader, left)).await;
     let too_slow = || io::Error::new(io::ErrorKind::TimedOut, "reading took too long");
     sent.unwrap_or_else(|_elapsed| Err(too_slow())).map_err(|error| Outcome::ReadFailed(error.to_string()))
 }

@@ -6,18 +6,18 @@ use crate::transfer::{Blocks, Transfer};
 use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::libc;
-use nix::sys::socket::sockopt::{IpMtu, Ipv4PacketInfo, Ipv6RecvPacketInfo, UdpGsoSegment};
+use nix::sys::socket::sockopt::{IpMtu, Ipv4PacketInfo, Ipv6RecvPacketInfo, ReuseAddr, UdpGsoSegment};
 use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrStorage, getsockopt, recvmmsg, recvmsg,
-    sendmmsg, sendmsg, setsockopt,
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, SockFlag, SockType, SockaddrLike,
+    SockaddrStorage, bind, getsockopt, recvmsg, send, sendmmsg, sendmsg, setsockopt,
 };
-use std::cell::RefCell;
 use std::io::{self, IoSlice, IoSliceMut};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
 use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::net::UdpSocket;
 
 /// Longer datagrams are no request: RFC 2347 ends them at 512 bytes, and some clients go beyond.
 pub(crate) const LONGEST_REQUEST: usize = 1500;
@@ -31,15 +31,15 @@ pub(crate) struct Arrival {
 
 /// A listening socket.
 pub(crate) struct Listener {
-    socket: UdpSocket,
+    socket: tokio::net::UdpSocket,
     bound: SocketAddr,
 }
 
 impl Listener {
     /// Takes over a socket that [`prepare_listening`] has prepared.
-    pub(crate) fn new(socket: std::net::UdpSocket) -> io::Result<Self> {
+    pub(crate) fn new(socket: UdpSocket) -> io::Result<Self> {
         let bound = socket.local_addr()?;
-        Ok(Self { socket: UdpSocket::from_std(socket)?, bound })
+        Ok(Self { socket: tokio::net::UdpSocket::from_std(socket)?, bound })
     }
 
     /// The next datagram; `None` for one that cannot be a request to us: cut off, or sent to a broadcast or multicast address
@@ -84,7 +84,7 @@ impl Listener {
 }
 
 /// Sets up a bound socket for listening and returns its address.
-pub(crate) fn prepare_listening(socket: &std::net::UdpSocket) -> io::Result<SocketAddr> {
+pub(crate) fn prepare_listening(socket: &UdpSocket) -> io::Result<SocketAddr> {
     socket.set_nonblocking(true)?;
     let bound = socket.local_addr()?;
     match bound {
@@ -112,13 +112,13 @@ fn can_be_a_client(peer: &SocketAddr) -> bool {
 }
 
 /// A fresh port on `local`, from which `peer` is answered.
-fn fresh(local: IpAddr, peer: SocketAddr) -> io::Result<std::net::UdpSocket> {
+fn fresh(local: IpAddr, peer: SocketAddr) -> io::Result<UdpSocket> {
     let address = match (local, peer) {
         // A link-local address is one only together with its interface.
         (IpAddr::V6(ip), SocketAddr::V6(peer)) => SocketAddrV6::new(ip, 0, 0, peer.scope_id()).into(),
         _ => SocketAddr::new(local, 0),
     };
-    let socket = std::net::UdpSocket::bind(address)?;
+    let socket = UdpSocket::bind(address)?;
     socket.set_nonblocking(true)?;
     Ok(socket)
 }
@@ -130,169 +130,156 @@ pub(crate) fn send_error_once(local: IpAddr, peer: SocketAddr, error: &Packet<'_
     }
 }
 
-/// The blksize that still fits the path unfragmented: 32 bytes for IPv4, UDP and TFTP headers (52 for IPv6), as dnsmasq counts.
-pub(crate) fn blksize_of_path(local: IpAddr, peer: SocketAddr) -> u16 {
-    const ETHERNET: u16 = 1500;
-    match peer {
-        SocketAddr::V4(_) => ipv4_mtu(local, peer).unwrap_or(ETHERNET).saturating_sub(32),
-        SocketAddr::V6(_) => ETHERNET - 52,
-    }
-}
-
-fn ipv4_mtu(local: IpAddr, peer: SocketAddr) -> Option<u16> {
-    // Only a connected socket has a path; the transfer's own stays unconnected, to hear packets of others and answer them.
-    let probe = fresh(local, peer).ok()?;
-    probe.connect(peer).ok()?;
-    let mtu = getsockopt(&probe, IpMtu).ok()?;
-    Some(u16::try_from(mtu).unwrap_or(u16::MAX))
-}
-
-/// Datagrams taken in one system call.
+/// Datagrams taken before the transfer acts on them.
 const MOST_ANSWERS: usize = 4;
 /// After the request, only ACK and ERROR come; an ERROR's text may be cut.
 const LONGEST_ANSWER: usize = 600;
 
-/// Where datagrams are received.
-struct Answers {
-    headers: MultiHeaders<SockaddrStorage>,
-    buffers: [[u8; LONGEST_ANSWER]; MOST_ANSWERS],
+/// A single packet up to this size is copied together before it is sent.
+const LARGEST_COPIED: usize = 1536;
+
+/// Blocks that could not leave at once, and why.
+pub(crate) enum Left {
+    /// Their bytes have to come from the disk.
+    Unread(Blocks),
+    /// The socket's buffer is full.
+    Unsent(Blocks),
 }
 
-impl Answers {
-    fn new() -> RefCell<Self> {
-        let headers = MultiHeaders::preallocate(MOST_ANSWERS, None);
-        RefCell::new(Self { headers, buffers: [[0; LONGEST_ANSWER]; MOST_ANSWERS] })
-    }
-}
-
-thread_local! {
-    // Apart, as the headers remember how long the last address was and have no room for a longer one then.
-    static ANSWERS_V4: RefCell<Answers> = Answers::new();
-    static ANSWERS_V6: RefCell<Answers> = Answers::new();
-}
-
-/// When blocks left.
-pub(crate) enum Sent {
-    /// In the moment they were due.
-    AtOnce,
-    /// After the disk or the network had been waited for.
-    AfterWaiting,
-}
-
-/// The socket of one transfer.
+/// The socket of one transfer: connected, so that the kernel looks for the way to the client once and not at each packet.
 pub(crate) struct TransferSocket {
-    socket: AsyncFd<std::net::UdpSocket>,
-    peer: SocketAddr,
-    peer_storage: SockaddrStorage,
+    socket: AsyncFd<UdpSocket>,
+    /// The same port for everybody else, who have no part in the transfer and are told so.
+    strangers: Option<AsyncFd<UdpSocket>>,
     /// Whether the kernel still takes a window in one call (UDP_SEGMENT).
-    segmenting: bool,
+    segmenting: AtomicBool,
 }
 
 impl TransferSocket {
     pub(crate) fn open(local: IpAddr, peer: SocketAddr) -> io::Result<Self> {
-        // SAFETY: the standard library's socket keeps its one descriptor open for as long as it lives.
-        let socket = unsafe { AsyncFd::register(fresh(local, peer)?) }?;
+        let socket = fresh(local, peer)?;
+        // Only now: before, the kernel might have given it a port that another transfer shares with its strangers.
+        setsockopt(&socket, ReuseAddr, &true)?;
+        socket.connect(peer)?;
+        let strangers = same_port(&socket).and_then(register).ok();
         // A kernel that does not know the option would send the whole window as one datagram.
-        let segmenting = getsockopt(socket.get_ref(), UdpGsoSegment).is_ok();
-        Ok(Self { socket, peer, peer_storage: peer.into(), segmenting })
+        let segmenting = getsockopt(&socket, UdpGsoSegment).is_ok().into();
+        Ok(Self { socket: register(socket)?, strangers, segmenting })
     }
 
-    /// Waits for datagrams and hands them over with their senders, in order.
-    pub(crate) async fn receive(&self, mut each: impl FnMut(&[u8], SocketAddr)) -> io::Result<()> {
+    /// The blksize that still fits the path unfragmented: 32 bytes for IPv4, UDP and TFTP headers (52 for IPv6), as dnsmasq counts.
+    pub(crate) fn blksize_of_path(&self) -> u16 {
+        const ETHERNET: u16 = 1500;
+        let socket = self.socket.get_ref();
+        if socket.local_addr().is_ok_and(|local| local.is_ipv6()) {
+            return ETHERNET - 52;
+        }
+        let mtu = getsockopt(socket, IpMtu).map_or(ETHERNET, |mtu| u16::try_from(mtu).unwrap_or(u16::MAX));
+        mtu.saturating_sub(32)
+    }
+
+    /// Hands the client's datagrams over, in order.
+    pub(crate) fn poll_receive(&self, context: &mut Context<'_>, each: &mut impl FnMut(&[u8])) -> Poll<io::Result<()>> {
+        let mut taken = 0;
         loop {
-            let mut ready = self.socket.readable().await?;
-            match self.receive_now(&mut each) {
-                // Fewer than there was room for: nothing more is there, which need not be asked again.
-                Ok(count) if count < MOST_ANSWERS => ready.clear_ready(),
-                Ok(_) => {}
-                Err(Errno::EAGAIN) => {
+            let Poll::Ready(ready) = self.socket.poll_read_ready(context) else {
+                return if taken == 0 { Poll::Pending } else { Poll::Ready(Ok(())) };
+            };
+            let mut ready = ready?;
+            let mut buffer = [0; LONGEST_ANSWER];
+            // Asking until there is nothing more costs less than asking for several at once: mostly there is one.
+            match self.socket.get_ref().recv(&mut buffer) {
+                Ok(len) => each(buffer.get(..len).unwrap_or_default()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     ready.clear_ready();
                     continue;
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => return Poll::Ready(Err(error)),
             }
-            return Ok(());
+            taken += 1;
+            if taken == MOST_ANSWERS {
+                return Poll::Ready(Ok(()));
+            }
         }
     }
 
-    fn receive_now(&self, each: &mut impl FnMut(&[u8], SocketAddr)) -> nix::Result<usize> {
-        let answers = if self.peer.is_ipv4() { &ANSWERS_V4 } else { &ANSWERS_V6 };
-        answers.with_borrow_mut(|Answers { headers, buffers }| {
-            let mut parts = buffers.each_mut().map(|buffer| [IoSliceMut::new(buffer)]);
-            let fd = self.socket.as_raw_fd();
-            let received = recvmmsg(fd, headers, &mut parts, MsgFlags::empty(), None)?;
-            let mut count = 0;
-            for message in received {
-                count += 1;
-                let from = message.address.as_ref().and_then(socket_addr);
-                if let (Some(datagram), Some(from)) = (message.iovs().next(), from) {
-                    each(datagram, from);
+    /// Hands one datagram of somebody else over.
+    pub(crate) fn poll_stranger(&self, context: &mut Context<'_>, told: &mut impl FnMut(&[u8]) -> Option<Vec<u8>>) {
+        let Some(strangers) = &self.strangers else { return };
+        while let Poll::Ready(Ok(mut ready)) = strangers.poll_read_ready(context) {
+            let mut buffer = [0; LONGEST_ANSWER];
+            match strangers.get_ref().recv_from(&mut buffer) {
+                Ok((len, from)) => {
+                    if let Some(answer) = told(buffer.get(..len).unwrap_or_default()) {
+                        let _lost = strangers.get_ref().send_to(&answer, from);
+                    }
                 }
+                Err(_) => ready.clear_ready(),
             }
-            Ok(count)
-        })
+        }
     }
 
     /// Sends a packet to the client. A failure counts as a lost packet, which the timers repair or give up on.
     pub(crate) fn send(&self, packet: &Packet<'_>) {
-        let _lost = self.socket.get_ref().send_to(&packet.encode(), self.peer);
+        let _lost = self.socket.get_ref().send(&packet.encode());
     }
 
-    /// Tells another that it has no part in this transfer.
-    pub(crate) fn send_unknown_tid(&self, stranger: SocketAddr, error: &Packet<'_>) {
-        let _lost = self.socket.get_ref().send_to(&error.encode(), stranger);
-    }
-
-    /// Sends a run of blocks, as many at a time as the kernel takes.
-    ///
-    /// # Errors
-    /// Only when the file cannot be read; packets that cannot be sent count as lost.
-    pub(crate) async fn send_blocks(
-        &mut self,
-        transfer: &Transfer,
-        reader: &mut Reader,
-        blocks: Blocks,
-    ) -> io::Result<Sent> {
+    /// Sends a run of blocks, as many at a time as the kernel takes, without waiting; tells what is left. Packets that cannot be sent
+    /// count as lost.
+    pub(crate) fn send_now(&self, transfer: &Transfer, reader: &mut Reader, blocks: Blocks) -> Option<Left> {
         let end = blocks.first + blocks.count;
         let blksize = transfer.agreed().blksize;
         let mut next = blocks.first;
-        let mut full = false;
-        let mut all = Sent::AtOnce;
         while next < end {
-            let room = if full { Some(self.socket.writable().await?) } else { None };
             let count = Self::most_at_once(blksize).min(end - next);
-            let mut headers = [[0; 4]; MOST_PARTS];
-            for (header, number) in headers.iter_mut().zip(next..next + count) {
-                *header = data_header(transfer.block(number).wire);
-            }
             let (first, last) = (transfer.block(next), transfer.block(next + count - 1));
             let stop = last.offset + last.len as u64;
             let sending = reader.look(first.offset, stop, |bytes| {
                 // What is not at hand yet follows in another call.
                 let whole = bytes.len() as u64 == stop - first.offset;
                 let blocks = if whole { count } else { bytes.len() as u64 / u64::from(blksize) };
-                let blocks = usize::try_from(blocks).unwrap_or(MOST_PARTS);
-                let blocks = blocks.min(MOST_PARTS);
-                (self.send_now(headers.get(..blocks).unwrap_or(&headers), bytes, blksize), blocks)
+                (self.send_group(transfer, next, blocks, bytes), blocks)
             });
-            full = matches!(sending, Some((Err(Errno::EAGAIN), _)));
-            if let (true, Some(mut room)) = (full, room) {
-                room.clear_ready();
-            }
-            if full || sending.is_none() {
-                all = Sent::AfterWaiting;
-            }
+            let rest = Blocks { first: next, count: end - next };
             match sending {
-                None => reader.load(first.offset).await?,
-                Some((Ok(sent), _)) => next += sent as u64,
-                Some((Err(Errno::EAGAIN), _)) => {}
-                Some((Err(error), tried)) if self.segmenting && tried > 1 && refuses_segments(error) => {
-                    self.segmenting = false;
+                None => return Some(Left::Unread(rest)),
+                Some((Ok(sent), _)) => next += sent,
+                Some((Err(Errno::EAGAIN), _)) => return Some(Left::Unsent(rest)),
+                Some((Err(error), tried)) if tried > 1 && self.segmenting() && refuses_segments(error) => {
+                    self.segmenting.store(false, Ordering::Relaxed);
                 }
-                Some((Err(_), tried)) => next += tried as u64,
+                Some((Err(_), tried)) => next += tried,
             }
         }
-        Ok(all)
+        None
+    }
+
+    /// Sends what [`Self::send_now`] has left, waiting for what it takes.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub(crate) async fn send_left(&self, transfer: &Transfer, reader: &mut Reader, mut left: Left) -> io::Result<()> {
+        loop {
+            let (blocks, room) = match left {
+                Left::Unread(blocks) => {
+                    reader.load(transfer.block(blocks.first).offset).await?;
+                    (blocks, None)
+                }
+                Left::Unsent(blocks) => (blocks, Some(self.socket.writable().await?)),
+            };
+            match (self.send_now(transfer, reader, blocks), room) {
+                (None, _) => return Ok(()),
+                (Some(Left::Unsent(blocks)), Some(mut room)) => {
+                    room.clear_ready();
+                    left = Left::Unsent(blocks);
+                }
+                (Some(more), _) => left = more,
+            }
+        }
+    }
+
+    fn segmenting(&self) -> bool {
+        self.segmenting.load(Ordering::Relaxed)
     }
 
     /// The kernel splits at most 64 segments and one IP packet's worth of bytes.
@@ -300,26 +287,59 @@ impl TransferSocket {
         (65_000 / (u64::from(blksize) + 4)).clamp(1, MOST_PARTS as u64)
     }
 
-    /// Sends blocks in one call; returns how many went.
-    fn send_now(&self, headers: &[[u8; 4]], bytes: &[u8], blksize: u16) -> nix::Result<usize> {
+    /// Sends these blocks in one call; returns how many went.
+    fn send_group(&self, transfer: &Transfer, first: u64, count: u64, bytes: &[u8]) -> nix::Result<u64> {
         let fd = self.socket.as_raw_fd();
         let none = MsgFlags::empty();
-        if let [header] = headers {
-            let parts = [IoSlice::new(header), IoSlice::new(bytes)];
-            return sendmsg(fd, &parts, &[], none, Some(&self.peer_storage)).map(|_bytes| 1);
+        if count == 1 {
+            let header = data_header(transfer.block(first).wire);
+            // Copying a frame's worth costs less than having the kernel gather two parts.
+            let mut packet = [0; LARGEST_COPIED];
+            let len = header.len() + bytes.len();
+            if let Some(packet) = packet.get_mut(..len) {
+                let (head, data) = packet.split_at_mut(header.len());
+                head.copy_from_slice(&header);
+                data.copy_from_slice(bytes);
+                return send(fd, packet, none).map(|_bytes| 1);
+            }
+            let parts = [IoSlice::new(&header), IoSlice::new(bytes)];
+            return sendmsg::<SockaddrStorage>(fd, &parts, &[], none, None).map(|_bytes| 1);
         }
+        let blksize = transfer.agreed().blksize;
+        let mut headers = [[0; 4]; MOST_PARTS];
+        for (header, number) in headers.iter_mut().zip(first..first + count) {
+            *header = data_header(transfer.block(number).wire);
+        }
+        let headers = usize::try_from(count).ok().and_then(|count| headers.get(..count)).unwrap_or(&headers);
         let mut slices = [IoSlice::new(&[]); 2 * MOST_PARTS];
         let parts = parts(&mut slices, headers, bytes, blksize);
-        if self.segmenting {
+        if self.segmenting() {
             let segment = blksize.saturating_add(4);
             let segments = [ControlMessage::UdpGsoSegments(&segment)];
-            return sendmsg(fd, parts, &segments, none, Some(&self.peer_storage)).map(|_bytes| headers.len());
+            return sendmsg::<SockaddrStorage>(fd, parts, &segments, none, None).map(|_bytes| count);
         }
-        let mut messages = MultiHeaders::preallocate(headers.len(), None);
-        let peers = vec![Some(self.peer_storage); headers.len()];
+        let mut messages = MultiHeaders::<SockaddrStorage>::preallocate(headers.len(), None);
         let parts: Vec<&[IoSlice<'_>]> = parts.chunks(2).collect();
-        Ok(sendmmsg(fd, &mut messages, &parts, peers, [], none)?.count())
+        let sent = sendmmsg(fd, &mut messages, &parts, vec![None; headers.len()], [], none)?;
+        Ok(sent.count() as u64)
     }
+}
+
+/// Hands a socket to the runtime.
+fn register(socket: UdpSocket) -> io::Result<AsyncFd<UdpSocket>> {
+    // SAFETY: the standard library's socket keeps its one descriptor open for as long as it lives.
+    Ok(unsafe { AsyncFd::register(socket) }?)
+}
+
+/// Another socket on the port of a connected one, for what others than its peer send.
+fn same_port(socket: &UdpSocket) -> io::Result<UdpSocket> {
+    let address = SockaddrStorage::from(socket.local_addr()?);
+    let family = address.family().unwrap_or(AddressFamily::Inet);
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let other = nix::sys::socket::socket(family, SockType::Datagram, flags, None)?;
+    setsockopt(&other, ReuseAddr, &true)?;
+    bind(other.as_raw_fd(), &address)?;
+    Ok(other.into())
 }
 
 /// What the kernel says when it cannot split: no such option, a segment over the MTU, no checksum offload.
@@ -359,11 +379,10 @@ mod tests {
     async fn a_window_leaves_as_the_same_packets_with_and_without_the_kernels_splitting() {
         let content: Vec<u8> = (0..1428u32 * 60).map(|index| (index / 97) as u8).collect();
         for segmenting in [true, false] {
-            let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+            let client = UdpSocket::bind("127.0.0.1:0").unwrap();
             client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-            let mut socket =
-                TransferSocket::open(IpAddr::V4(Ipv4Addr::LOCALHOST), client.local_addr().unwrap()).unwrap();
-            socket.segmenting &= segmenting;
+            let socket = TransferSocket::open(IpAddr::V4(Ipv4Addr::LOCALHOST), client.local_addr().unwrap()).unwrap();
+            socket.segmenting.fetch_and(segmenting, Ordering::Relaxed);
             let request = ReadRequest::octet("x").with("blksize", 1428).with("windowsize", 64);
             let len = content.len() as u64;
             let (mut transfer, _) = Transfer::start(&request, len, &Limits::default(), Duration::ZERO);
@@ -371,7 +390,9 @@ mod tests {
             let Step::SendBlocks(blocks) = step else { panic!("{step:?}") };
             assert_eq!(blocks, Blocks { first: 1, count: 61 }, "60 full blocks and an empty one");
             let mut reader = Reader::new(Content::from(content.clone()), 1428, &Reads::at_most(1));
-            socket.send_blocks(&transfer, &mut reader, blocks).await.unwrap();
+            let left = socket.send_now(&transfer, &mut reader, blocks);
+            assert!(left.is_none());
+            assert_eq!(socket.segmenting(), segmenting, "loopback splits");
             let mut buffer = [0; 2000];
             for number in 1..=61u16 {
                 let len = client.recv(&mut buffer).unwrap();

@@ -2,6 +2,12 @@
 //!
 //! `TFTP_FUZZ_ROUNDS` (inputs per target, 50,000) makes it look longer.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "the helpers of these tests stand outside test functions"
+)]
+
 mod targets;
 
 use proptest::prelude::Rng;
