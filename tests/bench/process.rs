@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use std::{
+    collections::HashMap,
     ffi::OsString,
     fs,
     process::{Child, Stdio},
@@ -17,6 +18,8 @@ pub const LOAD_CPU: usize = 1;
 /// A running server and its children.
 pub struct Process {
     child: Child,
+    /// CPU of its children as last seen: a server that ignores their end (SIGCHLD) is never charged for them.
+    seen: HashMap<u32, f64>,
 }
 
 impl Process {
@@ -29,10 +32,10 @@ impl Process {
         command.args(["-c", &SERVER_CPU.to_string(), "nice", "-n", "-15", program]).args(arguments);
         command.envs(environment.iter().map(|(name, value)| (name, value)));
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        Ok(Self { child: child.with_context(|| format!("start {program}"))? })
+        Ok(Self { child: child.with_context(|| format!("start {program}"))?, seen: HashMap::new() })
     }
 
-    /// CPU seconds so far, of the process and of its children that have ended or live.
+    /// CPU seconds so far, of the process and of its children; call [`Self::look`] now and then, lest some be missed.
     ///
     /// # Errors
     /// When it has ended.
@@ -40,16 +43,20 @@ impl Process {
         if let Some(status) = self.child.try_wait()? {
             bail!("the server ended: {status}");
         }
-        let of = |pid: u32, columns: &[usize]| -> f64 {
-            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            // Behind the name, which may hold blanks, the third field comes first.
-            let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-            columns.iter().filter_map(|column| fields.get(column - 3)?.parse::<f64>().ok()).sum()
-        };
+        self.look();
         // proc(5): utime 14, stime 15, cutime 16, cstime 17.
-        let own = of(self.child.id(), &[14, 15, 16, 17]);
-        let children: f64 = self.children().into_iter().map(|pid| of(pid, &[14, 15])).sum();
-        Ok((own + children) / rustix::param::clock_ticks_per_second() as f64)
+        let pid = self.child.id();
+        let children = ticks(pid, &[16, 17]).max(self.seen.values().sum());
+        Ok((ticks(pid, &[14, 15]) + children) / rustix::param::clock_ticks_per_second() as f64)
+    }
+
+    /// Notes what the children have cost so far.
+    pub fn look(&mut self) {
+        for pid in self.children() {
+            let ticks = ticks(pid, &[14, 15]);
+            let seen = self.seen.entry(pid).or_insert(0.0);
+            *seen = seen.max(ticks);
+        }
     }
 
     /// Anonymous memory now, in MiB.
@@ -76,6 +83,14 @@ impl Process {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
+}
+
+/// The sum of these fields of /proc/PID/stat; 0 once it has ended.
+fn ticks(pid: u32, fields: &[usize]) -> f64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // Behind the name, which may hold blanks, the third field comes first.
+    let words: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    fields.iter().filter_map(|field| words.get(field - 3)?.parse::<f64>().ok()).sum()
 }
 
 impl Drop for Process {

@@ -30,8 +30,8 @@ impl Measured {
 pub struct Goal {
     /// Of the rate.
     pub rate: f64,
-    /// Of the cost.
-    pub cost: f64,
+    /// Of the cost, where one was set.
+    pub cost: Option<f64>,
 }
 
 /// The units of a row's figures.
@@ -69,21 +69,22 @@ pub enum Standing {
 
 impl Row {
     /// Ours against the best rate and against the lowest cost of the others; more than 1 is better than they are.
-    pub fn ratios(&self) -> Option<Goal> {
+    pub fn ratios(&self) -> Option<(f64, f64)> {
         let best = self.peers.iter().map(|(_, m)| m.rate).max_by(f64::total_cmp)?;
         let cheapest = self.peers.iter().map(|(_, m)| m.cost).min_by(f64::total_cmp)?;
-        Some(Goal { rate: self.ours.rate / best, cost: cheapest / self.ours.cost })
+        Some((self.ours.rate / best, cheapest / self.ours.cost))
     }
 
     /// How it stands; `None` without a goal or without others.
     pub fn standing(&self) -> Option<Standing> {
-        let (got, goal) = (self.ratios()?, self.goal?);
+        let ((rate, cost), goal) = (self.ratios()?, self.goal?);
         let of = |got: f64, goal: f64| match got {
             got if got >= goal => Standing::Reached,
             got if got >= halfway(goal) => Standing::Passed,
             _ => Standing::Missed,
         };
-        Some(of(got.rate, goal.rate).min(of(got.cost, goal.cost)))
+        let cost = goal.cost.map_or(Standing::Reached, |goal| of(cost, goal));
+        Some(of(rate, goal.rate).min(cost))
     }
 
     /// The row for a person, in Markdown.
@@ -92,11 +93,12 @@ impl Row {
         let peers: Vec<String> = self.peers.iter().map(|(name, m)| format!("{name} {}", figures(m))).collect();
         let _ = write!(line, " {} |", peers.join("; "));
         let _ = match self.ratios() {
-            Some(got) => write!(line, " {:.2}x; {:.2}x |", got.rate, got.cost),
+            Some((rate, cost)) => write!(line, " {rate:.2}x; {cost:.2}x |"),
             None => write!(line, " |"),
         };
         let _ = match self.goal {
-            Some(goal) => write!(line, " {}x; {}x |", goal.rate, goal.cost),
+            Some(Goal { rate, cost: Some(cost) }) => write!(line, " {rate}x; {cost}x |"),
+            Some(Goal { rate, cost: None }) => write!(line, " {rate}x |"),
             None => write!(line, " |"),
         };
         let standing = match self.standing() {
@@ -139,14 +141,13 @@ mod tests {
             what: "work".into(),
             ours: measured(rate, cost),
             peers: vec![("fast", measured(100.0, 4.0)), ("cheap", measured(50.0, 2.0))],
-            goal: Some(Goal { rate: 4.0, cost: 4.0 }),
+            goal: Some(Goal { rate: 4.0, cost: Some(4.0) }),
         }
     }
 
     #[test]
     fn each_figure_is_held_against_the_best_of_the_others() {
-        let got = row(250.0, 1.0).ratios().unwrap();
-        assert_eq!((got.rate, got.cost), (2.5, 2.0));
+        assert_eq!(row(250.0, 1.0).ratios(), Some((2.5, 2.0)));
     }
 
     #[test]

@@ -131,7 +131,10 @@ impl Place {
         let mut memory = 0f64;
         let got: Got = self.room.enter(|| {
             become_load()?;
-            tftp_client::run(LOAD, work, || memory = memory.max(process.memory()))
+            tftp_client::run(LOAD, work, || {
+                memory = memory.max(process.memory());
+                process.look();
+            })
         })?;
         memory = memory.max(process.memory());
         process.settle();
@@ -170,7 +173,7 @@ fn goal(window: u16, clients: usize) -> Option<Goal> {
         (64, 64) => (5.0, 5.0),
         _ => return None,
     };
-    Some(Goal { rate, cost })
+    Some(Goal { rate, cost: Some(cost) })
 }
 
 /// All rows, each told to `tell` as soon as it is there.
@@ -215,7 +218,7 @@ pub fn rows(
         let what = format!("TFTP {BLKSIZE} x {window}, 1 client, 1 % loss each way, 0.2 ms");
         if wanted(&what) {
             let place = Place::with_loss(1.0, Duration::from_micros(100))?;
-            let goal = Some(Goal { rate: 15.0, cost: 0.0 });
+            let goal = Some(Goal { rate: 15.0, cost: None });
             tell(place.row(what, &work(1, window, LOSSY_LEN, Duration::ZERO), &all, goal, runs)?);
         }
     }
