@@ -151,21 +151,25 @@ const PI_OUIS: &[[u8; 3]] = &[
     [0x88, 0xa2, 0x9e],
 ];
 
-/// A firmware that must be told apart from its look-alikes: first match wins.
+/// A firmware that must be told apart from its look-alikes: first match wins. Each has a packet of its name in
+/// `testdata/quirks`, which says where that one comes from.
 struct Quirk {
+    name: &'static str,
     matches: fn(&Request) -> bool,
-    kind: Kind,
+    kind: fn(ClientArch) -> Kind,
 }
 
 const QUIRKS: &[Quirk] = &[
     // Raspberry Pi 4, 5 and later send architecture 0 over IPv4 (raspberrypi/firmware#1928) and say who they are in
     // option 97: type 0, then "RPi4", "RPi5", ... (rpi eeprom-bootloader documentation).
     Quirk {
+        name: "raspberry-pi-4",
         matches: |request| request.machine_id.is_some_and(|id| id.get(1..4) == Some(b"RPi")),
-        kind: Kind::Pi(PiModel::Eeprom),
+        kind: |_| Kind::Pi(PiModel::Eeprom),
     },
     // A Pi loader announces itself as a BIOS PXE ROM without UUID; only the address tells. UEFI on a Pi sends 11.
     Quirk {
+        name: "raspberry-pi-3",
         matches: |request| {
             let MacAddr([a, b, c, ..]) = request.mac;
             PI_OUIS.contains(&[a, b, c])
@@ -173,47 +177,69 @@ const QUIRKS: &[Quirk] = &[
                 && request.ipxe.is_none()
                 && request.archs.first().is_none_or(|arch| *arch == ClientArch(0))
         },
-        kind: Kind::Pi(PiModel::Rom),
+        kind: |_| Kind::Pi(PiModel::Rom),
     },
     // The first exchange of U-Boot's standard boot carries no PXE class (U-Boot 2023.01).
-    Quirk { matches: |request| class(request).starts_with(b"U-Boot"), kind: Kind::UBoot },
+    Quirk { name: "u-boot", matches: |request| class(request).starts_with(b"U-Boot"), kind: |_| Kind::UBoot },
+    // iPXE built before it had option 175, and gPXE, say who they are in option 77 alone; all of them speak HTTP.
+    Quirk {
+        name: "ipxe-without-features",
+        matches: |request| request.ipxe.is_none() && request.user_classes.iter().any(|u| u == b"iPXE" || u == b"gPXE"),
+        kind: |arch| Kind::Ipxe(arch, IpxeFeatures { http: true, tftp: true, ..IpxeFeatures::default() }),
+    },
+    // HTTP architectures under the PXE class: the number says what the client can do.
+    Quirk {
+        name: "http-architecture-of-a-pxe-client",
+        matches: |request| {
+            request.ipxe.is_none()
+                && class(request).starts_with(b"PXEClient")
+                && arch_of(request).row().is_some_and(|row| row.http)
+        },
+        kind: Kind::HttpRom,
+    },
 ];
 
 fn class(request: &Request) -> &[u8] {
     request.vendor_class.as_deref().unwrap_or_default()
 }
 
+fn quirk_of(request: &Request) -> Option<&'static Quirk> {
+    QUIRKS.iter().find(|quirk| (quirk.matches)(request))
+}
+
+/// The row of the quirks table that decides about a packet, if one does; for logs and tests.
+#[must_use]
+pub fn quirk(request: &Request) -> Option<&'static str> {
+    quirk_of(request).map(|quirk| quirk.name)
+}
+
+/// Every row of the quirks table by name, in the order they are tried.
+pub fn quirks() -> impl Iterator<Item = &'static str> {
+    QUIRKS.iter().map(|quirk| quirk.name)
+}
+
+/// Several may be listed: the first one we know counts (RFC 4578 2.1). Without option 93 the class says it too.
+fn arch_of(request: &Request) -> ClientArch {
+    let known = request.archs.iter().find(|arch| arch.row().is_some()).or(request.archs.first());
+    known.copied().or_else(|| arch_in_class(class(request))).unwrap_or(ClientArch(0))
+}
+
 impl Kind {
     /// Recognises the sender of a packet.
     #[must_use]
     pub fn of(request: &Request) -> Self {
-        if let Some(quirk) = QUIRKS.iter().find(|quirk| (quirk.matches)(request)) {
-            return quirk.kind;
+        let arch = arch_of(request);
+        if let Some(quirk) = quirk_of(request) {
+            return (quirk.kind)(arch);
         }
         let class = class(request);
-        // Several may be listed: the first one we know counts (RFC 4578 2.1). Without option 93 the class says it too.
-        let arch = request
-            .archs
-            .iter()
-            .copied()
-            .find(|arch| arch.row().is_some())
-            .or_else(|| request.archs.first().copied())
-            .or_else(|| arch_in_class(class))
-            .unwrap_or(ClientArch(0));
-        let says_ipxe = request.user_classes.iter().any(|user| user == b"iPXE" || user == b"gPXE");
-        if request.ipxe.is_some() || says_ipxe {
-            // A user class without option 175 comes from builds older than the feature list; all of them speak HTTP.
-            let plain = IpxeFeatures { http: true, tftp: true, ..IpxeFeatures::default() };
-            return Kind::Ipxe(arch, request.ipxe.unwrap_or(plain));
+        match request.ipxe {
+            Some(features) => Kind::Ipxe(arch, features),
+            None if class.starts_with(b"HTTPClient") => Kind::HttpRom(arch),
+            None if class.starts_with(b"PXEClient") => Kind::PxeRom(arch),
+            None if class.starts_with(RAM_OS_CLASS) => Kind::RamOs,
+            None => Kind::Plain,
         }
-        if class.starts_with(b"HTTPClient") {
-            return Kind::HttpRom(arch);
-        }
-        if class.starts_with(b"PXEClient") {
-            // HTTP architectures under the PXE class have been seen; the number says what the client can do.
-            return if arch.row().is_some_and(|row| row.http) { Kind::HttpRom(arch) } else { Kind::PxeRom(arch) };
-        }
-        if class.starts_with(RAM_OS_CLASS) { Kind::RamOs } else { Kind::Plain }
     }
 
     /// Whether it asks in order to boot.

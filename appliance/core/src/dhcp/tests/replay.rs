@@ -2,14 +2,16 @@
 
 use super::{packets::*, pcap::datagrams};
 use crate::{
-    dhcp::{Kind, Packet, Port, Stage, reply, wire::decode},
+    dhcp::{Kind, Outcome, Packet, Port, Request, Stage, reply, wire::decode},
     host::{Arch, Firmware},
 };
 
-/// One recorded machine: what each of its packets is, and the file it is given.
-fn replay(file: &[u8], stage: Stage) -> Vec<(Kind, u8, String)> {
+/// One recorded machine: what each of its packets is, and the file it is given. Every answer has to be the one in
+/// `testdata/answers`, byte for byte.
+fn replay(name: &str, file: &[u8], stage: Stage) -> Vec<(Kind, u8, String)> {
     let mut rack = rack(stage);
     let mut told = Vec::new();
+    let mut golden = String::new();
     for datagram in datagrams(file) {
         let port = match datagram.to.port() {
             67 => Port::Dhcp,
@@ -25,6 +27,7 @@ fn replay(file: &[u8], stage: Stage) -> Vec<(Kind, u8, String)> {
         }
         rack.host.booted_recently = !told.is_empty();
         let outcome = reply(&request, &rack.link, &mut rack.table, &rack.host, rack.now);
+        golden.push_str(&describe(&request, &outcome));
         let answer = outcome.reply.map(|bytes| Got::read(&bytes));
         if let Some(answer) = &answer {
             assert_eq!(answer.bytes[4..8], request.xid.to_be_bytes());
@@ -34,7 +37,42 @@ fn replay(file: &[u8], stage: Stage) -> Vec<(Kind, u8, String)> {
         let (kind, name) = answer.map_or((0, String::new()), |answer| (answer.kind(), answer.file().to_owned()));
         told.push((Kind::of(&request), kind, name));
     }
+    compare(name, &golden);
     told
+}
+
+/// A packet and its answer, so that a person can review it: the header's fields, then every option in its order.
+fn describe(request: &Request, outcome: &Outcome) -> String {
+    let mut text = format!("{:?} on {:?} from {} xid {:08x}\n", request.kind, request.port, request.mac, request.xid);
+    let Some(bytes) = &outcome.reply else { return text + "  silence\n\n" };
+    let got = Got::read(bytes);
+    let header = [
+        format!("to {:?}", outcome.to),
+        format!("{} bytes, flags {:02x}{:02x}", bytes.len(), bytes[10], bytes[11]),
+        format!("ciaddr {} yiaddr {} siaddr {}", got.ciaddr(), got.yiaddr(), got.siaddr()),
+        format!("sname {:?} file {:?}", got.sname(), got.file()),
+    ];
+    for line in header {
+        text += &format!("  {line}\n");
+    }
+    for (code, value) in &got.options {
+        let printable = value.len() > 4 && value.iter().all(|byte| (32..127).contains(byte));
+        let shown = match printable {
+            true => format!("{:?}", String::from_utf8_lossy(value)),
+            false => value.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" "),
+        };
+        text += &format!("  {code:>3} {shown}\n");
+    }
+    text + "\n"
+}
+
+fn compare(name: &str, answers: &str) {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("testdata/answers/{name}.txt"));
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, answers).unwrap();
+    }
+    let golden = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(golden, answers, "run once with UPDATE_GOLDEN=1 and review the difference");
 }
 
 macro_rules! recording {
@@ -51,7 +89,7 @@ const SCRIPT: &str = "http://10.77.0.1/boot.ipxe";
 
 #[test]
 fn seabios_with_an_ipxe_rom() {
-    let told = replay(recording!("bios-ipxe"), Stage::PxeOnly);
+    let told = replay("bios-ipxe", recording!("bios-ipxe"), Stage::PxeOnly);
     assert_eq!(files(&told), [(OFFER, SCRIPT), (OFFER, SCRIPT), (ACK, SCRIPT)]);
     let Kind::Ipxe(arch, features) = told[0].0 else { panic!("{:?}", told[0]) };
     assert_eq!((arch.arch(), arch.firmware()), (Some(Arch::X86_64), Some(Firmware::Bios)));
@@ -61,14 +99,14 @@ fn seabios_with_an_ipxe_rom() {
 
 #[test]
 fn seabios_and_then_udhcpc_of_the_system_it_booted() {
-    let told = replay(recording!("bios-pxelinux"), Stage::PxeOnly);
+    let told = replay("bios-pxelinux", recording!("bios-pxelinux"), Stage::PxeOnly);
     assert_eq!(files(&told).last(), Some(&(ACK, "")));
     assert_eq!(told.last().unwrap().0, Kind::Plain);
 }
 
 #[test]
 fn ovmf_pxe_and_then_ipxe() {
-    let told = replay(recording!("uefi-pxe"), Stage::PxeOnly);
+    let told = replay("uefi-pxe", recording!("uefi-pxe"), Stage::PxeOnly);
     let loader = "snponly-x64.efi";
     assert_eq!(files(&told), [(OFFER, loader), (ACK, loader), (OFFER, SCRIPT), (OFFER, SCRIPT), (ACK, SCRIPT)]);
     assert!(matches!(told[0].0, Kind::PxeRom(arch) if arch.firmware() == Some(Firmware::Uefi)));
@@ -76,7 +114,7 @@ fn ovmf_pxe_and_then_ipxe() {
 
 #[test]
 fn ovmf_http_boot_and_then_ipxe() {
-    let told = replay(recording!("uefi-http"), Stage::PxeOnly);
+    let told = replay("uefi-http", recording!("uefi-http"), Stage::PxeOnly);
     let uri = "http://10.77.0.1/snponly-x64.efi";
     assert_eq!(files(&told), [(OFFER, uri), (ACK, uri), (OFFER, SCRIPT), (OFFER, SCRIPT), (ACK, SCRIPT)]);
     assert!(matches!(told[0].0, Kind::HttpRom(_)));
@@ -84,28 +122,28 @@ fn ovmf_http_boot_and_then_ipxe() {
 
 #[test]
 fn arm64_firmware() {
-    let told = replay(recording!("arm64-pxe"), Stage::PxeOnly);
+    let told = replay("arm64-pxe", recording!("arm64-pxe"), Stage::PxeOnly);
     assert_eq!(files(&told), [(OFFER, "ipxe-arm64.efi"), (ACK, "ipxe-arm64.efi")]);
     assert_eq!(told[0].0.arch(), Some(Arch::Aarch64));
 }
 
 #[test]
 fn u_boot_first_by_its_own_name_and_then_as_pxe_client() {
-    let told = replay(recording!("arm64-uboot"), Stage::PxeOnly);
+    let told = replay("arm64-uboot", recording!("arm64-uboot"), Stage::PxeOnly);
     assert_eq!(told[0].0, Kind::UBoot);
     assert_eq!(files(&told), [(OFFER, ""), (ACK, ""), (OFFER, "ipxe-arm64.efi"), (ACK, "ipxe-arm64.efi")]);
 }
 
 #[test]
 fn ipxe_beside_another_server() {
-    let told = replay(recording!("bios-ipxe-proxy"), Stage::Proxy);
+    let told = replay("bios-ipxe-proxy", recording!("bios-ipxe-proxy"), Stage::Proxy);
     // Two offers, silence to the REQUEST for the other server, the file on port 4011.
     assert_eq!(files(&told), [(OFFER, SCRIPT), (OFFER, SCRIPT), (0, ""), (ACK, SCRIPT)]);
 }
 
 #[test]
 fn ovmf_beside_another_server() {
-    let told = replay(recording!("uefi-pxe-proxy"), Stage::Proxy);
+    let told = replay("uefi-pxe-proxy", recording!("uefi-pxe-proxy"), Stage::Proxy);
     let loader = "snponly-x64.efi";
     assert_eq!(files(&told), [(OFFER, loader), (0, ""), (ACK, loader), (OFFER, SCRIPT), (0, ""), (ACK, SCRIPT)]);
 }
