@@ -39,6 +39,10 @@ pub struct Config {
     pub dhcp_probe_listen: Duration,
     /// Between two probes once running.
     pub dhcp_probe_every: Duration,
+    /// How long an address is tried out before its first offer; zero: not at all.
+    pub dhcp_conflict: Duration,
+    /// How long a look for other servers goes unanswered before a new lease is promised in auto and pxe-only.
+    pub dhcp_look: Duration,
     pub dhcp_port: u16,
     pub dhcp_proxy_port: u16,
     pub tftp_port: u16,
@@ -271,6 +275,20 @@ const SETTINGS: &[Setting] = &[
     },
     Setting {
         table: "dhcp",
+        key: "look_ms",
+        default: "3500",
+        help: "In auto and pxe-only: how long the first client after a quiet time waits, in milliseconds, while another server could say that it is here. Some try an address out for 3 seconds before they speak; 0: no wait.",
+        set: |c, v| number(v, 0, 4500).map(|ms| c.dhcp_look = Duration::from_millis(ms)),
+    },
+    Setting {
+        table: "dhcp",
+        key: "conflict_ms",
+        default: "300",
+        help: "How long to wait for somebody who uses an address already before it is offered, in milliseconds; 0: do not ask.",
+        set: |c, v| number(v, 0, 3000).map(|ms| c.dhcp_conflict = Duration::from_millis(ms)),
+    },
+    Setting {
+        table: "dhcp",
         key: "port",
         default: "67",
         help: "UDP.",
@@ -436,6 +454,8 @@ impl Default for Config {
             dhcp_probe_unit: Duration::ZERO,
             dhcp_probe_listen: Duration::ZERO,
             dhcp_probe_every: Duration::ZERO,
+            dhcp_conflict: Duration::ZERO,
+            dhcp_look: Duration::ZERO,
             dhcp_port: 0,
             dhcp_proxy_port: 0,
             tftp_port: 0,

@@ -4,6 +4,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::indexing_slicing,
     reason = "helpers of tests, outside #[test] functions"
 )]
 
@@ -13,12 +14,16 @@ use rackberry::{
 };
 use rackberry_core::{
     dhcp::{Change, HostView, LeaseRow, LeaseTimes, Link, Mode, Note, Pool, ProbeTimes, Stage, Subnet},
+    host::MacAddr,
     time::Timestamp,
 };
 use std::{
-    net::Ipv4Addr,
+    net::{Ipv4Addr, UdpSocket},
     process::{Child, Command as Process, Stdio},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 use tokio::sync::{mpsc, oneshot, watch};
@@ -58,7 +63,7 @@ fn a_second_server_ends_leases_within_five_seconds_of_the_next_client() {
     let shell = rack.serve(Mode::Auto, Duration::ZERO);
     shell.reaches(Stage::PxeOnly);
     let other = rack.join("other", Some(Ipv4Addr::new(10, 93, 0, 2)));
-    let Some(_server) = other.dnsmasq() else {
+    let Some(_server) = other.dnsmasq(&["--no-ping"]) else {
         eprintln!("not run: dnsmasq is missing");
         return;
     };
@@ -80,11 +85,95 @@ fn a_second_server_ends_leases_within_five_seconds_of_the_next_client() {
 fn beside_a_server_from_the_start_the_box_is_a_proxy() {
     let Some(rack) = Rack::new("proxy") else { return };
     let other = rack.join("other", Some(Ipv4Addr::new(10, 93, 0, 2)));
-    let Some(_server) = other.dnsmasq() else {
+    let Some(_server) = other.dnsmasq(&["--no-ping"]) else {
         eprintln!("not run: dnsmasq is missing");
         return;
     };
     let shell = rack.serve(Mode::Auto, Duration::ZERO);
+    shell.reaches(Stage::Proxy);
+    assert_eq!(shell.recorded.lock().unwrap().len(), 0);
+}
+
+/// How often the box starts beside another server.
+const STARTS: usize = 200;
+
+#[test]
+fn beside_a_server_that_is_there_at_every_start_no_address_is_ever_offered() {
+    let Some(rack) = Rack::new("starts") else { return };
+    let other = rack.join("other", Some(Ipv4Addr::new(10, 93, 0, 2)));
+    let Some(server) = other.dnsmasq(&["--no-ping"]) else {
+        eprintln!("not run: dnsmasq is missing");
+        return;
+    };
+    let mut server = Some(server);
+    let machine = rack.join("box", Some(BOX));
+    let crowd = Crowd::new(&rack, "crowd");
+    let began = Instant::now();
+    for start in 0..STARTS {
+        if start == STARTS - 4 {
+            // The last four times it tries each address out for seconds before it offers it, and is deaf meanwhile.
+            drop(server.take());
+            server = other.dnsmasq(&[]);
+        }
+        // Every other time it was alone here when it ran last.
+        let remembered = (start % 2 == 1).then_some(Stage::PxeOnly);
+        let shell = machine.serve(Mode::Auto, Duration::ZERO, remembered);
+        shell.reaches(Stage::Proxy);
+        assert_eq!(shell.recorded.lock().unwrap().len(), 0, "start {start}");
+    }
+    let (asked, ours) = crowd.end();
+    drop(server);
+    println!("{STARTS} starts in {:?}: {asked} clients asked, {} addresses from us", began.elapsed(), ours.len());
+    assert!(asked > STARTS, "{asked}");
+    assert_eq!(ours.len(), 0);
+}
+
+#[test]
+fn a_server_that_appears_ends_new_leases_within_five_seconds_and_running_installs_keep_theirs() {
+    let Some(rack) = Rack::new("appears") else { return };
+    let machine = rack.join("box", Some(BOX));
+    let shell = machine.serve(Mode::Auto, Duration::ZERO, None);
+    shell.reaches(Stage::PxeOnly);
+    let client = rack.join("client", Some(Ipv4Addr::new(10, 93, 0, 9)));
+    let socket = client.socket();
+    let installing = lease(&socket, INSTALLING, Duration::from_secs(30)).expect("a lease before");
+    let idle = lease(&socket, MacAddr([2, 7, 0, 0, 0, 1]), Duration::from_secs(30)).expect("another");
+    let crowd = Crowd::new(&rack, "crowd");
+    let until = Instant::now() + Duration::from_secs(30);
+    while shell.recorded.lock().unwrap().len() < 10 {
+        assert!(Instant::now() < until, "the crowd gets addresses before");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let other = rack.join("other", Some(Ipv4Addr::new(10, 93, 0, 2)));
+    let Some(_server) = other.dnsmasq(&[]) else {
+        eprintln!("not run: dnsmasq is missing");
+        return;
+    };
+    let appeared = Instant::now();
+    std::thread::sleep(Duration::from_secs(8));
+    let (asked, ours) = crowd.end();
+    let last = ours.iter().filter_map(|at| at.checked_duration_since(appeared)).max();
+    println!("{asked} clients asked, {} leases in all, the last one {last:?} after the other server came", ours.len());
+    assert!(last.is_none_or(|last| last < Duration::from_secs(5)));
+    let kept = renew(&socket, INSTALLING, installing, Duration::from_secs(30));
+    assert!(kept, "the lease of a running install is renewed");
+    assert!(!renew(&socket, MacAddr([2, 7, 0, 0, 0, 1]), idle, Duration::from_secs(2)), "others are not");
+}
+
+#[test]
+fn the_first_client_after_a_quiet_time_gets_no_address_beside_a_server_that_came_meanwhile() {
+    let Some(rack) = Rack::new("quiet") else { return };
+    let machine = rack.join("box", Some(BOX));
+    let shell = machine.serve(Mode::Auto, Duration::ZERO, None);
+    shell.reaches(Stage::PxeOnly);
+    let client = rack.join("client", Some(Ipv4Addr::new(10, 93, 0, 9)));
+    let other = rack.join("other", Some(Ipv4Addr::new(10, 93, 0, 2)));
+    let Some(_server) = other.dnsmasq(&[]) else {
+        eprintln!("not run: dnsmasq is missing");
+        return;
+    };
+    std::thread::sleep(Duration::from_secs(5));
+    assert_eq!(lease(&client.socket(), MacAddr([2, 7, 0, 0, 0, 2]), Duration::from_secs(8)), None);
     shell.reaches(Stage::Proxy);
     assert_eq!(shell.recorded.lock().unwrap().len(), 0);
 }
@@ -107,6 +196,125 @@ fn net_up_takes_a_lease_where_there_is_a_server_and_falls_back_where_there_is_no
         (found.index, found.addresses)
     });
     assert_eq!(now, (interface.index, vec![(address, 24)]));
+}
+
+/// The machine whose install runs.
+const INSTALLING: MacAddr = MacAddr([2, 7, 0, 0, 0, 9]);
+
+/// A message of a PXE client that wants its answers broadcast.
+fn message(kind: u8, mac: MacAddr, xid: u32, ciaddr: Ipv4Addr, more: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![1, 1, 6, 0];
+    bytes.extend(xid.to_be_bytes());
+    bytes.extend([0, 0, 0x80, 0]);
+    bytes.extend(ciaddr.octets());
+    bytes.resize(28, 0);
+    bytes.extend(mac.0);
+    bytes.resize(236, 0);
+    bytes.extend([99, 130, 83, 99, 53, 1, kind, 60, 9]);
+    bytes.extend(b"PXEClient");
+    bytes.extend([93, 2, 0, 7]);
+    bytes.extend(more);
+    bytes.push(255);
+    bytes.resize(bytes.len().max(300), 0);
+    bytes
+}
+
+/// Message type and address of an answer of the box; `None` for anything else.
+fn from_box(bytes: &[u8], from: std::net::SocketAddr, xid: Option<u32>) -> Option<(u8, MacAddr, u32, Ipv4Addr)> {
+    let number = |at: usize| bytes.get(at..at + 4).map(|quad| u32::from_be_bytes(quad.try_into().unwrap()));
+    let found = number(4)?;
+    let ours = from.ip() == BOX && bytes.first() == Some(&2) && xid.is_none_or(|xid| xid == found);
+    let kind = *bytes.get(242).filter(|_| ours)?;
+    Some((kind, MacAddr(bytes.get(28..34)?.try_into().ok()?), found, Ipv4Addr::from(number(16)?)))
+}
+
+/// What a client says to take an offer of the box.
+fn take(address: Ipv4Addr) -> Vec<u8> {
+    [&[50, 4][..], &address.octets(), &[54, 4], &BOX.octets()].concat()
+}
+
+/// Asks the box for an address until the time is over.
+fn lease(socket: &UdpSocket, mac: MacAddr, patience: Duration) -> Option<Ipv4Addr> {
+    let until = Instant::now() + patience;
+    let none = Ipv4Addr::UNSPECIFIED;
+    let mut buffer = [0; 2048];
+    while Instant::now() < until {
+        socket.send_to(&message(1, mac, 77, none, &[]), SERVERS).unwrap();
+        while let Ok((length, from)) = socket.recv_from(&mut buffer) {
+            match from_box(&buffer[..length], from, Some(77)) {
+                Some((2, of, _, address)) if of == mac && !address.is_unspecified() => {
+                    socket.send_to(&message(3, mac, 77, none, &take(address)), SERVERS).unwrap();
+                }
+                Some((5, of, _, address)) if of == mac => return Some(address),
+                _ => {}
+            }
+        }
+    }
+    None
+}
+
+/// Whether the box renews a lease within the time.
+fn renew(socket: &UdpSocket, mac: MacAddr, address: Ipv4Addr, patience: Duration) -> bool {
+    let until = Instant::now() + patience;
+    let mut buffer = [0; 2048];
+    while Instant::now() < until {
+        // By ciaddr 0 and the address it remembers: so the answer is broadcast, and nobody has to have the address.
+        let again = message(3, mac, 78, Ipv4Addr::UNSPECIFIED, &[&[50, 4][..], &address.octets()].concat());
+        socket.send_to(&again, SERVERS).unwrap();
+        while let Ok((length, from)) = socket.recv_from(&mut buffer) {
+            if from_box(&buffer[..length], from, Some(78)).is_some_and(|(kind, of, ..)| (kind, of) == (5, mac)) {
+                return true;
+            }
+        }
+    }
+    false
+}
+
+const SERVERS: (Ipv4Addr, u16) = (Ipv4Addr::BROADCAST, 67);
+
+/// New machines that keep asking, one every few milliseconds, and take what the box offers.
+struct Crowd {
+    stop: Arc<AtomicBool>,
+    thread: std::thread::JoinHandle<(usize, Vec<Instant>)>,
+    _machine: Machine,
+}
+
+impl Crowd {
+    fn new(rack: &Rack, name: &str) -> Self {
+        let machine = rack.join(name, Some(Ipv4Addr::new(10, 93, 0, 8)));
+        let socket = machine.socket();
+        socket.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            let (mut asked, mut ours, mut buffer) = (0_u32, Vec::new(), [0; 2048]);
+            while !told.load(Ordering::Relaxed) {
+                asked += 1;
+                // 96 machines take turns, so that the pool never runs out.
+                let [.., a, b] = (asked % 96).to_be_bytes();
+                let mac = MacAddr([2, 9, 0, 0, a, b]);
+                let none = Ipv4Addr::UNSPECIFIED;
+                socket.send_to(&message(1, mac, asked, none, &[]), SERVERS).unwrap();
+                while let Ok((length, from)) = socket.recv_from(&mut buffer) {
+                    match from_box(&buffer[..length], from, None) {
+                        Some((2, of, xid, address)) if !address.is_unspecified() => {
+                            socket.send_to(&message(3, of, xid, none, &take(address)), SERVERS).unwrap();
+                        }
+                        Some((5, _, _, address)) if !address.is_unspecified() => ours.push(Instant::now()),
+                        _ => {}
+                    }
+                }
+            }
+            (usize::try_from(asked).unwrap(), ours)
+        });
+        Crowd { stop, thread, _machine: machine }
+    }
+
+    /// How many asked, and when the box confirmed addresses.
+    fn end(self) -> (usize, Vec<Instant>) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap()
+    }
 }
 
 /// A switch in a namespace, with machines joined to it.
@@ -149,13 +357,22 @@ impl Rack {
     /// Starts the shell on a machine of its own.
     fn serve(&self, mode: Mode, conflict_wait: Duration) -> Shell {
         let machine = self.join("box", Some(BOX));
+        let mut shell = machine.serve(mode, conflict_wait, None);
+        shell._machine = Some(machine);
+        shell
+    }
+}
+
+impl Machine {
+    /// Starts the shell; the link was last seen as `remembered` says.
+    fn serve(&self, mode: Mode, conflict_wait: Duration, remembered: Option<Stage>) -> Shell {
         let (stop, stopped) = watch::channel(false);
         let (commands, obeyed) = mpsc::channel(4);
         let (notes, noted) = mpsc::channel::<Note>(64);
         let (alerts, alerted) = mpsc::channel(64);
         let recorded = Arc::new(Mutex::new(Vec::new()));
         let book = Arc::clone(&recorded);
-        let (status, shown, thread) = machine.inside(move || {
+        let (status, shown, thread) = self.inside(move || {
             let mut netlink = Netlink::open().unwrap();
             // No name is given: the only interface of the namespace is found.
             let interface = choose(&list(&mut netlink).unwrap(), None).unwrap();
@@ -195,10 +412,10 @@ impl Rack {
                     listen: Duration::from_millis(700),
                     again: Duration::from_secs(600),
                 },
-                remembered: None,
+                remembered,
                 random: 7,
                 conflict_wait,
-                look_wait: Duration::from_millis(300),
+                look_wait: Duration::from_millis(3500),
             };
             let began = Instant::now();
             let ports = Ports {
@@ -206,7 +423,10 @@ impl Rack {
                     book.lock().unwrap().extend(changes);
                     Box::pin(async { Ok(()) })
                 }),
-                host_view: Box::new(|_, _| HostView::default()),
+                host_view: Box::new(|request, _| HostView {
+                    install_running: request.mac == INSTALLING,
+                    ..HostView::default()
+                }),
                 now: Box::new(move || Timestamp(u64::try_from(began.elapsed().as_millis()).unwrap())),
                 keep_verdict: Box::new(|_, _| {}),
                 notes,
@@ -220,7 +440,7 @@ impl Rack {
         });
         drop(status);
         let alerts = Mutex::new(alerted);
-        Shell { _machine: machine, stop, commands, shown, recorded, alerts, _notes: noted, thread: Some(thread) }
+        Shell { _machine: None, stop, commands, shown, recorded, alerts, _notes: noted, thread: Some(thread) }
     }
 }
 
@@ -231,7 +451,7 @@ impl Drop for Rack {
 }
 
 struct Shell {
-    _machine: Machine,
+    _machine: Option<Machine>,
     stop: watch::Sender<bool>,
     commands: mpsc::Sender<Command>,
     shown: watch::Receiver<Status>,
@@ -283,6 +503,18 @@ impl Machine {
         std::thread::scope(|scope| scope.spawn(enter).join()).unwrap()
     }
 
+    /// A client's socket.
+    fn socket(&self) -> UdpSocket {
+        self.inside(|| {
+            let socket = UdpSocket::bind("0.0.0.0:68").unwrap();
+            // Without a route a broadcast needs its interface named.
+            socket2::SockRef::from(&socket).bind_device(Some(b"eth0")).unwrap();
+            socket.set_broadcast(true).unwrap();
+            socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+            socket
+        })
+    }
+
     fn process(&self, program: &str, arguments: &[&str]) -> Process {
         let mut process = Process::new("ip");
         process.args(["netns", "exec", &self.namespace, program]).args(arguments);
@@ -290,14 +522,14 @@ impl Machine {
         process
     }
 
-    /// The address that BusyBox's DHCP client gets within six seconds. It is not set on the interface.
+    /// The address that BusyBox's DHCP client gets within nine seconds. It is not set on the interface.
     fn udhcpc(&self, arguments: &[&str]) -> Option<Ipv4Addr> {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("script");
         std::fs::write(&file, "#!/bin/sh\n[ \"$1\" = bound ] && echo \"got $ip\"\nexit 0\n").unwrap();
         std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         let path = file.to_str().unwrap();
-        let mut all = vec!["udhcpc", "-i", "eth0", "-f", "-n", "-q", "-t", "3", "-T", "2", "-s", path];
+        let mut all = vec!["udhcpc", "-i", "eth0", "-f", "-n", "-q", "-t", "3", "-T", "3", "-s", path];
         all.extend(arguments);
         let output = self.process("busybox", &all).output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
@@ -305,17 +537,16 @@ impl Machine {
     }
 
     /// dnsmasq giving out .10 to .20, its socket open; `None` where it is not installed.
-    fn dnsmasq(&self) -> Option<Guard> {
+    fn dnsmasq(&self, more: &[&str]) -> Option<Guard> {
         let arguments = [
             "--keep-in-foreground",
             "--conf-file=/dev/null",
             "--port=0",
-            "--no-ping",
             "--leasefile-ro",
             "--interface=eth0",
             "--dhcp-range=10.93.0.10,10.93.0.20",
         ];
-        let server = self.process("dnsmasq", &arguments).spawn().ok().map(Guard)?;
+        let server = self.process("dnsmasq", &[&arguments, more].concat()).spawn().ok().map(Guard)?;
         // A probe that comes before its socket is open finds nobody, and the next one is minutes away.
         let port_67 = ":0043 ";
         let began = Instant::now();

@@ -20,7 +20,8 @@ pub fn probe(xid: u32, mac: MacAddr, boots: bool) -> Vec<u8> {
 }
 
 /// An INFORM of the box itself (RFC 2131 4.3.5): a server answers it at once, while it may first try out for seconds
-/// the address that it would offer to a [`probe`]; and it costs no address of its pool.
+/// the address that it would offer to a [`probe`], and some hear nothing meanwhile: so this one is to be sent first. It
+/// costs no address of the other's pool.
 #[must_use]
 pub fn inform(xid: u32, mac: MacAddr, address: std::net::Ipv4Addr) -> Vec<u8> {
     let options = [code::PARAMETERS, 5, 1, 3, 6, 60, 67];

@@ -166,6 +166,12 @@ fn is_to_move(ask: &Ask<'_>, table: &LeaseTable, subnet: &Subnet, wanted: Ipv4Ad
 
 fn ack(ask: &Ask<'_>, table: &mut LeaseTable, subnet: &Subnet, address: Ipv4Addr) -> Outcome {
     let time = lease_time(ask, subnet);
+    // An address that was not offered to it is a stranger's only while the pool has room for strangers: a flood of
+    // REQUESTs leaves to known machines what a flood of DISCOVERs leaves them.
+    let promised = table.held(&ask.key, ask.now) == Some(address) || table.offered(&ask.key, address, ask.now);
+    if !promised && !table.has_room(address, known(ask)) {
+        return Outcome::silence();
+    }
     let Some(granted) = table.bind(&ask.key, address, reservation(ask, subnet), time, ask.now) else {
         return Outcome::silence();
     };

@@ -226,6 +226,13 @@ impl LeaseTable {
             .is_some_and(|slot| slot.state == State::Offered && slot.until > now && slot.held_by(key))
     }
 
+    /// Whether a machine may still take `address` that it was not offered: strangers leave a part of the pool to others.
+    #[must_use]
+    pub fn has_room(&self, address: Ipv4Addr, known: bool) -> bool {
+        let address = u32::from(address);
+        known || self.pools.iter().find(|pool| pool.contains(address)).is_none_or(|pool| pool.open_to(false))
+    }
+
     /// Whether `reserved` could be given to its machine `key` now.
     #[must_use]
     pub fn is_open(&self, key: &Key, reserved: Ipv4Addr) -> bool {

@@ -32,12 +32,6 @@ use tokio::{
 
 /// A host that fetched something of ours this long ago counts as booted by us: its system asks for an address too.
 const RECENT: Duration = Duration::from_secs(3600);
-/// How long an address is probed before its first offer. PXE ROMs wait at least a second for offers.
-const CONFLICT_WAIT: Duration = Duration::from_millis(300);
-/// How long another DHCP server has to answer before a new lease is promised in `auto` and `pxe-only`. What it is asked
-/// it can answer at once.
-const LOOK_WAIT: Duration = Duration::from_millis(500);
-
 /// Why the network side ended.
 #[derive(Debug, thiserror::Error)]
 pub enum NetworkError {
@@ -249,8 +243,8 @@ async fn setup(state: &State, config: &Config, facts: LinkFacts) -> Result<Setup
         },
         remembered: remembered.and_then(|word| Stage::of_word(&word)),
         random: u64::from_le_bytes(random),
-        conflict_wait: CONFLICT_WAIT,
-        look_wait: LOOK_WAIT,
+        conflict_wait: config.dhcp_conflict,
+        look_wait: config.dhcp_look,
         facts,
     })
 }

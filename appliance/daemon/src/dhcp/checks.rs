@@ -8,10 +8,14 @@ use rackberry_core::{
     host::MacAddr,
     time::Timestamp,
 };
-use std::{collections::HashMap, net::Ipv4Addr, time::Duration};
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    net::Ipv4Addr,
+    time::Duration,
+};
 
-/// Offers held back at a time; more go out unprobed, as a rack of clients is worth more than the doubt.
-const MOST_HELD: usize = 256;
+/// Offers held back at a time; those beyond are not made, and their clients ask again.
+const MOST_HELD: usize = 4096;
 /// A free address found silent is not asked again for this long.
 const TRUST: Duration = Duration::from_secs(600);
 const MOST_TRUSTED: usize = 65_536;
@@ -32,18 +36,20 @@ pub(super) struct Held {
 #[derive(Debug)]
 pub(super) struct Checks {
     wait: Duration,
-    held: Vec<Held>,
+    /// The next one due first: all wait equally long.
+    held: VecDeque<Held>,
+    waiting: HashSet<MacAddr>,
     silent: HashMap<Ipv4Addr, Timestamp>,
 }
 
 impl Checks {
     pub(super) fn new(wait: Duration) -> Self {
-        Checks { wait, held: Vec::new(), silent: HashMap::new() }
+        Checks { wait, held: VecDeque::new(), waiting: HashSet::new(), silent: HashMap::new() }
     }
 
     /// Whether an offer to this machine waits already: its repeated DISCOVER needs no second one.
     pub(super) fn holds(&self, mac: MacAddr) -> bool {
-        self.held.iter().any(|held| held.request.mac == mac)
+        self.waiting.contains(&mac)
     }
 
     /// Holds the outcome back until its address was probed; gives it back if there is nothing to probe.
@@ -57,16 +63,20 @@ impl Checks {
     ) -> Option<(Request, Outcome)> {
         // Behind a relay nobody can be asked by ARP.
         let address = outcome.probe.filter(|_| !self.wait.is_zero() && request.giaddr.is_unspecified());
-        let Some(address) = address.filter(|_| self.held.len() < MOST_HELD) else { return Some((request, outcome)) };
+        let Some(address) = address else { return Some((request, outcome)) };
         if self.silent.get(&address).is_some_and(|at| now.since(*at) < TRUST) {
             return Some((request, outcome));
         }
         let Some(packets) = packets else { return Some((request, outcome)) };
+        if self.held.len() >= MOST_HELD {
+            return None;
+        }
         if let Err(error) = packets.ask(address) {
             tracing::debug!(%address, "conflict probe: {error}");
             return Some((request, outcome));
         }
-        self.held.push(Held { address, request, outcome, stage, until: now.after(self.wait), taken: false });
+        self.waiting.insert(request.mac);
+        self.held.push_back(Held { address, request, outcome, stage, until: now.after(self.wait), taken: false });
         None
     }
 
@@ -77,7 +87,7 @@ impl Checks {
 
     /// When the next probe ends.
     pub(super) fn wakeup(&self) -> Option<Timestamp> {
-        self.held.iter().map(|held| held.until).min()
+        self.held.front().map(|held| held.until)
     }
 
     /// Somebody told by ARP who has an address.
@@ -90,11 +100,11 @@ impl Checks {
 
     /// Probes that are over, each with whether somebody else answers at the address.
     pub(super) fn due(&mut self, now: Timestamp) -> Vec<(Held, bool)> {
-        let (over, waiting) = std::mem::take(&mut self.held).into_iter().partition(|held| held.until <= now);
-        self.held = waiting;
-        let over: Vec<Held> = over;
+        let over = self.held.iter().take_while(|held| held.until <= now).count();
+        let over: Vec<Held> = self.held.drain(..over).collect();
         over.into_iter()
             .map(|held| {
+                self.waiting.remove(&held.request.mac);
                 if !held.taken {
                     if self.silent.len() >= MOST_TRUSTED {
                         self.silent.clear();

@@ -223,7 +223,8 @@ impl Shell {
 
     /// Whether the answer may be a new lease.
     fn may_promise(&self, request: &Request) -> bool {
-        let ours = request.server_id.is_none_or(|server| server == self.link.address);
+        let named = [Some(self.link.address), request.server_override];
+        let ours = request.server_id.is_none_or(|server| named.contains(&Some(server)));
         let asks = matches!(request.kind, MessageKind::Discover | MessageKind::Request | MessageKind::Bootp);
         request.port == Port::Dhcp && asks && ours
     }
@@ -349,7 +350,7 @@ impl Shell {
                     self.probes.truncate(MOST_PROBES - 1);
                     self.probes.insert(0, xid);
                     let inform = asking::inform(xid, self.facts.mac, self.link.address);
-                    for question in [asking::probe(xid, mac, boots), inform] {
+                    for question in [inform, asking::probe(xid, mac, boots)] {
                         if let Err(error) = self.client.send(&question, SERVERS) {
                             tracing::debug!("probe for other DHCP servers: {error}");
                         }
