@@ -93,6 +93,10 @@ impl<'a> PxeClient<'a> {
                 continue;
             }
             let payload = std::mem::take(&mut envelope.payload);
+            // Others' answers are for them to judge.
+            if payload.get(4..8) != Some(&xid.to_be_bytes()[..]) || payload.get(28..34) != Some(&mac[..]) {
+                continue;
+            }
             let message = Message::decode(&payload).with_context(|| format!("read the answer of {}", envelope.from))?;
             if message.op == 2 && message.xid == xid && message.mac == mac {
                 return Ok(Some(Answer { message, envelope }));
