@@ -472,11 +472,10 @@ fn of_two_hosts_that_race_for_one_permission_one_wins() -> Result<()> {
             let start = *starts.get((at + round) % 3).context("a start")?;
             let one = race(&api, host, twin, &site, start)?;
             let install = install_of(&api, host)?;
-            // On a loaded machine an order may come after its racer gave up waiting, and before it asks again the other's
-            // boot interrupts the install. The winner is then the one whom the box wrote down.
+            // On a loaded machine an order may come after its racer gave up waiting. Then the other's boot interrupts the
+            // install, or the box takes the order for lost; the winner is the one whom the box wrote down.
             let consumed = install.pointer("/state/arm/consumed").is_some_and(|at| !at.is_null());
-            let late = one.orders == 0 && phase(&install) == "interrupted";
-            ensure!(one.orders == 1 || late, "{} orders in round {round} of {}: {install}", one.orders, host.mac);
+            ensure!(one.orders <= 1, "{} orders in round {round} of {}: {install}", one.orders, host.mac);
             ensure!(consumed, "nobody won round {round} of {}: {install}", host.mac);
             sum.winners += 1;
             ensure!(one.started <= 1, "{} began: {install}", one.started);
@@ -489,7 +488,9 @@ fn of_two_hosts_that_race_for_one_permission_one_wins() -> Result<()> {
     })?;
     let sum = |of: fn(&Races) -> u32| done.iter().map(of).sum::<u32>();
     let events = api.events("")?;
-    let claims = counted(&events, "task_claimed");
+    // A claim whose order was lost is made anew after a while; that is the same permission.
+    let first = |event: &&Value| event.get("attempt").and_then(Value::as_u64) == Some(1);
+    let claims = events.iter().filter(|event| text(event, "kind") == "task_claimed").filter(first).count();
     println!(
         "race: {} permissions raced for by two in {:.1} s: {} winners, {} orders received, {} allowed to \
          begin, {} interrupted by the other's boot, {claims} claims recorded",
