@@ -44,8 +44,6 @@ pub struct Got {
     pub bytes: u64,
     /// From the first request to the last acknowledgement.
     pub took: Duration,
-    /// The windowsize that was granted.
-    pub window: u16,
 }
 
 /// Writes the file: each 8 bytes tell their place.
@@ -108,8 +106,7 @@ pub fn run(address: Ipv4Addr, work: &Work, mut now_and_then: impl FnMut()) -> Re
             now_and_then();
         }
     }
-    let window = clients.first().map_or(0, |client| client.granted);
-    Ok(Got { bytes: clients.iter().map(|client| client.bytes).sum(), took: begun.elapsed(), window })
+    Ok(Got { bytes: clients.iter().map(|client| client.bytes).sum(), took: begun.elapsed() })
 }
 
 /// One client with one transfer.
@@ -119,6 +116,7 @@ struct Client {
     session: Option<SocketAddr>,
     request: Vec<u8>,
     blksize: usize,
+    wanted: u16,
     granted: u16,
     len: u64,
     /// Blocks held, without roll-over.
@@ -150,6 +148,7 @@ impl Client {
             session: None,
             request,
             blksize: usize::from(work.blksize),
+            wanted: work.window,
             granted: 1,
             len: work.len,
             held: 0,
@@ -246,6 +245,8 @@ impl Client {
                 _ => {}
             }
         }
+        // Without its window the work is another row's.
+        ensure!(self.granted == self.wanted, "a window of {} was granted", self.granted);
         Ok(())
     }
 

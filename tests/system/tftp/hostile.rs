@@ -2,6 +2,7 @@
 
 use crate::{MANY_SESSIONS, SERVER, bystander_gets, memory, noise, own_files, soak};
 use anyhow::{Context, Result, ensure};
+use std::collections::HashSet;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::os::unix::fs::symlink;
@@ -233,7 +234,7 @@ fn collect(socket: &UdpSocket, packets: &mut u32, bytes: &mut usize, answered: &
     Ok(())
 }
 
-/// The transfer ports of a process's network.
+/// The transfer ports of a process's network; each may have several sockets.
 fn sessions(pid: i32) -> Result<usize> {
     let address = format!("{:08X}:", u32::from_ne_bytes(BOX.octets()));
     let text = fs::read_to_string(format!("/proc/{pid}/net/udp"))?;
@@ -241,7 +242,7 @@ fn sessions(pid: i32) -> Result<usize> {
         let port = line.split_whitespace().nth(1)?.strip_prefix(&address)?;
         u16::from_str_radix(port, 16).ok()
     });
-    Ok(ports.filter(|port| ![67, 68, 69, 4011].contains(port)).count())
+    Ok(ports.filter(|port| ![67, 68, 69, 4011].contains(port)).collect::<HashSet<u16>>().len())
 }
 
 #[test]
