@@ -30,6 +30,8 @@ use tokio::{
     task::JoinSet,
 };
 
+/// Whoever gives an interface its address sets the route right behind it.
+const SETTLE: Duration = Duration::from_secs(1);
 /// A host that fetched something of ours this long ago counts as booted by us: its system asks for an address too.
 const RECENT: Duration = Duration::from_secs(3600);
 /// Why the network side ended.
@@ -78,12 +80,17 @@ impl Network {
     /// Waits for an interface that can be served, and says what it waits for.
     async fn find(&self) -> Result<LinkFacts, NetworkError> {
         let mut events = LinkEvents::open()?;
-        let mut said = String::new();
+        let (mut said, mut settled) = (String::new(), false);
         loop {
             let named = self.state.config.interface.clone();
             let looked = tokio::task::spawn_blocking(move || look(named.as_deref())).await;
             let waiting = match looked {
-                Ok(Ok(facts)) => return Ok(facts),
+                Ok(Ok(facts)) if said.is_empty() || settled => return Ok(facts),
+                Ok(Ok(_)) => {
+                    tokio::time::sleep(SETTLE).await;
+                    settled = true;
+                    continue;
+                }
                 Ok(Err(sentence)) => sentence,
                 Err(error) => error.to_string(),
             };
@@ -98,6 +105,7 @@ impl Network {
                 let _ = sd_notify::notify(&[sd_notify::NotifyState::Status(&waiting)]);
                 said = waiting;
             }
+            settled = false;
             events.changed().await?;
         }
     }
