@@ -257,11 +257,13 @@ fn what_comes_over_another_interface_is_not_served() -> Result<()> {
         let _ = stream.read_to_end(&mut answer);
         ensure!(answer.is_empty(), "{}", String::from_utf8_lossy(&answer));
         let socket = UdpSocket::bind("10.99.0.2:0")?;
-        socket.set_read_timeout(Some(PATIENCE))?;
+        socket.set_read_timeout(Some(Duration::from_millis(1500)))?;
         socket.send_to(b"\0\x01undionly.kpxe\0octet\0", "10.99.0.1:69")?;
         let mut packet = [0; 600];
-        let length = socket.recv(&mut packet).context("TFTP: an ERROR")?;
-        ensure!(packet.get(..2) == Some(&[0, 5]), "TFTP answered {:?}", packet.get(..length));
+        // Silence, or an ERROR, but never the file.
+        if let Ok(length) = socket.recv(&mut packet) {
+            ensure!(packet.get(..2) == Some(&[0, 5]), "TFTP answered {:?}", packet.get(..length));
+        }
         // At the box's own address it is the same box as ever.
         let reply = Connection::open(site::BOOT)?.request("GET", "/undionly.kpxe", &[])?;
         ensure!(reply.status == 200, "{}", reply.status);

@@ -81,7 +81,9 @@ fn open(device: Option<&str>, port: u16, shared: bool) -> Result<UdpSocket, Sock
     let open = || {
         let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
         socket.set_reuse_address(shared)?;
-        socket.bind_device(device.map(str::as_bytes))?;
+        if let Some(device) = device {
+            socket.bind_device(Some(device.as_bytes()))?;
+        }
         socket.set_broadcast(true)?;
         socket.bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port).into())?;
         Ok::<_, io::Error>(socket.into())
