@@ -13,7 +13,7 @@ LOCK=$here/loaders.lock
 export SOURCE_DATE_EPOCH=1767225600 LC_ALL=C TZ=UTC
 # grub-mkimage runs from the same suite as its modules, with that suite's libraries, so the host's GRUB does not matter.
 TOOLS=(grub-common libc6 libdevmapper1.02.1 liblzma5 libselinux1 libudev1 libpcre2-8-0 libcap2)
-FOR_amd64=(ipxe grub-efi-amd64-bin grub-efi-amd64-unsigned grub-efi-amd64-signed shim-signed efi-shell-x64)
+FOR_amd64=(ipxe pxelinux syslinux-common grub-efi-amd64-bin grub-efi-amd64-unsigned grub-efi-amd64-signed shim-signed efi-shell-x64)
 FOR_arm64=(grub-efi-arm64-bin grub-efi-arm64-unsigned grub-efi-arm64-signed shim-signed efi-shell-aa64)
 MODULES=(normal boot chain configfile disk echo fat minicmd part_gpt part_msdos regexp tar memdisk terminal test true)
 
@@ -112,6 +112,12 @@ take snponly-x64.efi amd64 ipxe usr/lib/ipxe/snponly.efi "$ipxe"
 take ipxe-x64.efi amd64 ipxe usr/lib/ipxe/ipxe-amd64.efi "$ipxe"
 # Debian packages no snponly for arm64 and nothing for 32-bit EFI. ipxe-arm64.efi has the SNP driver beside its own.
 take ipxe-arm64.efi amd64 ipxe usr/lib/ipxe/ipxe-arm64.efi "$ipxe"
+# For a person's own configurations: no host is led to these by itself.
+take pxelinux.0 amd64 pxelinux usr/lib/PXELINUX/pxelinux.0 "$ipxe"
+take lpxelinux.0 amd64 pxelinux usr/lib/PXELINUX/lpxelinux.0 "$ipxe"
+for module in ldlinux libcom32 libutil menu vesamenu chain reboot poweroff; do
+    take "$module.c32" amd64 syslinux-common "usr/lib/syslinux/modules/bios/$module.c32" "$ipxe"
+done
 # The chain that Secure Boot accepts: the distribution's shim, which loads its GRUB, both signed and unchanged.
 take shimx64.efi amd64 shim-signed usr/lib/shim/shimx64.efi.signed BSD-2-clause
 take grubx64.efi amd64 grub-efi-amd64-signed usr/lib/grub/x86_64-efi-signed/grubnetx64.efi.signed GPL-3+

@@ -9,6 +9,7 @@
 //! - [`appliance`]: the program under test, started, killed and started again on one state directory.
 //! - [`dnsmasq`]: a foreign server on the same network, to prove the tests on and to stand beside.
 //! - [`fake_agent`]: a machine without hardware that speaks the agent's protocol; [`dice`] are its luck.
+//! - [`loader_config`]: what a PXELINUX or GRUB configuration makes a machine do.
 //! - [`crowd`]: many machines on one interface, side by side.
 //! - [`site`]: the box, the hosts' side of a cable and stand-ins for served files; [`local_api`] asks the box.
 //! - [`slow_disk`]: a folder whose reads stall and fail.
@@ -24,6 +25,7 @@ pub mod dice;
 pub mod dnsmasq;
 pub mod fake_agent;
 pub mod leftovers;
+pub mod loader_config;
 pub mod local_api;
 pub mod netns;
 pub mod pxe;

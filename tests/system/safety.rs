@@ -21,6 +21,7 @@ use std::{
 use system_tests::{
     Crowd, Dice, FakeAgent, FakeHost, Faults, Life, LocalApi, Site,
     fake_agent::{Leave, Said, Script},
+    loader_config,
     pxe::{Kind, Machine, tftp, web},
     side_by_side,
     site::{self, BOOT, LOADERS, ROOM_LINK},
@@ -140,6 +141,7 @@ struct Tally {
     heads: AtomicU32,
     refused: AtomicU32,
     loaders: AtomicU32,
+    configs: AtomicU32,
     agents: AtomicU32,
     installers: AtomicU32,
     orders: AtomicU32,
@@ -189,6 +191,10 @@ fn boot_once(boot: &Boot, tally: &Tally) -> Result<()> {
         }
         _ => {}
     }
+    // PXELINUX and GRUB take the same decision by names of their own.
+    if dice.hits(30.0) {
+        return boot_by_config(boot, &mut dice, tally);
+    }
     let (dashed, colons) = (host.mac.hyphens(), host.mac.to_string());
     let ask = host.ask();
     let path = match dice.below(10) {
@@ -227,14 +233,62 @@ fn boot_once(boot: &Boot, tally: &Tally) -> Result<()> {
         tally.script(&script);
     }
     let Script::RamOs { token, .. } = script else { return Ok(()) };
+    agent_once(host, &token, &mut dice, tally, &[])
+}
+
+/// The search of PXELINUX or GRUB, by TFTP or HTTP, until a name is answered.
+fn boot_by_config(boot: &Boot, dice: &mut Dice, tally: &Tally) -> Result<()> {
+    let host = &boot.host;
+    let hex = format!("{:08X}", u32::from(host.address));
+    let names = [host.uuid.clone(), format!("01-{}", host.mac.hyphens()), hex, String::new()];
+    let (of_grub, by_http) = (dice.hits(50.0), dice.hits(50.0));
+    for name in names {
+        let path = match (of_grub, name.as_str()) {
+            (true, "") => "grub/grub.cfg".to_owned(),
+            (true, name) => format!("grub/grub.cfg-{name}"),
+            (false, "") => "pxelinux.cfg/default".to_owned(),
+            (false, name) => format!("pxelinux.cfg/{name}"),
+        };
+        let found = if by_http {
+            let reply =
+                web::Connection::open_from(host.address, BOOT, PATIENCE)?.request("GET", &format!("/{path}"), &[])?;
+            (reply.status == 200).then(|| reply.text())
+        } else {
+            let server = std::net::SocketAddrV4::new(*BOOT.ip(), 69);
+            match tftp::fetch(UdpSocket::bind((host.address, 0))?, server, &path, &tftp::Options::default()) {
+                Ok(fetched) => Some(String::from_utf8(fetched.data)?),
+                Err(error) if format!("{error:#}").contains("not found") => None,
+                Err(error) => return Err(error),
+            }
+        };
+        let Some(text) = found else { continue };
+        let script = if of_grub { loader_config::grub(&text) } else { loader_config::pxelinux(&text) };
+        tally.script(&script);
+        Tally::add(&tally.configs);
+        let Script::RamOs { token, .. } = script else { return Ok(()) };
+        // A card that just moved to another machine may still count as the former's: then its token helps nobody.
+        return agent_once(host, &token, dice, tally, &[403]);
+    }
+    Tally::add(&tally.refused);
+    Ok(())
+}
+
+/// The agent of one boot asks for orders; `refusals` of its hello end it without a fault.
+fn agent_once(host: &FakeHost, token: &str, dice: &mut Dice, tally: &Tally, refusals: &[u16]) -> Result<()> {
     Tally::add(&tally.agents);
     let mut life = Life::new(Faults::default(), 1);
     if dice.hits(3.0) {
         let mut forger = FakeAgent::new(host, BOOT, "0".repeat(32), &mut life);
         ensure!(forger.hello() == Said::Refused(404), "a token that nobody was given");
     }
-    let mut agent = FakeAgent::new(host, BOOT, token, &mut life);
+    let mut agent = FakeAgent::new(host, BOOT, token.to_owned(), &mut life);
     let said = agent.hello();
+    if let Said::Refused(status) = said
+        && refusals.contains(&status)
+    {
+        Tally::add(&tally.refused);
+        return Ok(());
+    }
     ensure!(matches!(said, Said::Answer(_)), "hello of {}: {said:?}", host.mac);
     match agent.next(&[], MOMENT) {
         Said::Answer(Answer::Run { run, order }) => {
@@ -343,7 +397,15 @@ fn hosts_that_are_not_armed_never_get_an_installer_or_an_order() -> Result<()> {
     assert_eq!(tally.installers.load(Ordering::Relaxed), 0, "installer scripts");
     assert_eq!(tally.orders.load(Ordering::Relaxed), 0, "orders");
     assert_eq!(destructive, 0);
-    for counter in [&tally.ram_os, &tally.local_disk, &tally.asked_again, &tally.heads, &tally.loaders, &tally.agents] {
+    for counter in [
+        &tally.ram_os,
+        &tally.local_disk,
+        &tally.asked_again,
+        &tally.heads,
+        &tally.loaders,
+        &tally.configs,
+        &tally.agents,
+    ] {
         assert!(counter.load(Ordering::Relaxed) > 100, "a path that was hardly taken: {tally:?}");
     }
     // And each is what it was, whoever came under its address meanwhile.

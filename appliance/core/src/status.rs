@@ -4,7 +4,7 @@ use crate::{
     agent::Progress,
     event::Station,
     hardware::size,
-    host::{Firmware, Host},
+    host::{BootPolicy, Firmware, Host},
     install::{Install, Phase},
     task::{BootOrder, TaskKind},
     time::Timestamp,
@@ -135,6 +135,16 @@ pub fn describe(signs: &Signs<'_>) -> (Condition, String) {
     if let Some(installed) = &host.installed {
         return (Condition::Running, format!("{}, up for {}.", installed.title, span(signs.now.since(installed.at))));
     }
+    if host.policy == BootPolicy::OwnFiles {
+        // Said wherever the host is shown, as no Arm stands between such a file and the disk.
+        let seen = match signs.last_seen {
+            Some(seen) if signs.now.since(seen) < Duration::from_secs(600) => "Asked to boot".to_owned(),
+            Some(seen) => format!("Last seen {} ago", span(signs.now.since(seen))),
+            None => "Not seen since the box started".to_owned(),
+        };
+        let sentence = format!("{seen}. Boots your own files; a script among them can erase its disk.");
+        return (if signs.last_seen.is_some() { Condition::Discovered } else { Condition::Off }, sentence);
+    }
     match signs.last_seen {
         None if host.enrolled => (Condition::Expected, "Enrolled, not seen yet. Set it to network boot.".to_owned()),
         None => (Condition::Off, "Not seen since the box started.".to_owned()),
@@ -158,6 +168,9 @@ fn armed(signs: &Signs<'_>, install: &Install) -> String {
     }
     if let Some(stuck) = stuck(signs.stations, signs.host.firmware, signs.now) {
         return format!("{stuck} {title}, expires in {}.{bound}", span(left));
+    }
+    if signs.host.policy == BootPolicy::OwnFiles {
+        return format!("Set to boot your own files, so {title} does not begin. Expires in {}.{bound}", span(left));
     }
     let unseen = signs.last_seen.is_none_or(|seen| seen < install.state.arm.granted);
     if unseen && waited > NOT_COMING {

@@ -206,15 +206,16 @@ impl Desk {
     /// # Errors
     /// [`BootError`].
     pub async fn config(&self, asked: Question<'_>) -> Result<Found, BootError> {
-        if let Some(opened) = self.media.first_own(asked.file.own()).await? {
-            return Ok(Found::Own(opened));
-        }
         let machine = self.machine(asked.file.machine, asked.peer);
+        let known = machine.and_then(|(mac, _)| Some(self.inventory.snapshot().host_by_mac(mac)?.host.clone()));
         let who = Searcher {
-            uuid: machine.and_then(|(_, uuid)| uuid),
+            uuid: machine.and_then(|(_, uuid)| uuid).or(known.and_then(|host| host.uuid)),
             mac: machine.map(|(mac, _)| mac),
             address: Some(asked.peer),
         };
+        if let Some(opened) = self.media.first_own(asked.file.own(&who)).await? {
+            return Ok(Found::Own(opened));
+        }
         if self.media.first_own(asked.file.own_later(&who)).await?.is_some() {
             return Ok(Found::Nothing);
         }

@@ -97,28 +97,41 @@ impl ConfigKind {
 }
 
 impl ConfigRef {
-    /// Own files that are this very answer, the first one that exists: as asked, in either case (Cobbler writes capitals),
-    /// and then in the usual folder.
+    /// Own files that answer this, the first one that exists: as asked, in either case (Cobbler writes capitals), and
+    /// then in the usual folder. A GRUB that asks for `grub.cfg` may have searched nothing, as Debian's one for networks
+    /// does: then the names before it count as well.
     #[must_use]
-    pub fn own(&self) -> Vec<String> {
-        let (folder, name) = self.path.rsplit_once('/').unwrap_or(("", &self.path));
-        let usual = self.kind.folder();
-        let folders = if folder == usual { vec![folder] } else { vec![folder, usual] };
-        folders.into_iter().flat_map(|folder| spellings(folder, name)).collect()
+    pub fn own(&self, who: &Searcher) -> Vec<String> {
+        match (self.kind, self.machine) {
+            (ConfigKind::Grub, MachineName::Default) => {
+                self.in_folders(self.kind.search(who).iter().map(String::as_str))
+            }
+            (ConfigKind::Grub | ConfigKind::Pxelinux, _) => self.in_folders(std::iter::once(self.parts().1)),
+        }
     }
 
     /// Own files that the loader comes to later in its search. While one exists, nothing is rendered for the names before.
     #[must_use]
     pub fn own_later(&self, who: &Searcher) -> Vec<String> {
-        let (folder, name) = self.path.rsplit_once('/').unwrap_or(("", &self.path));
-        let usual = self.kind.folder();
-        let folders = if folder == usual { vec![folder] } else { vec![folder, usual] };
+        let (_, name) = self.parts();
         let names = self.kind.search(who);
         let at = names.iter().position(|known| known.eq_ignore_ascii_case(name));
         // By another spelling of the UUID, for example: then everything but that is still to come.
         let later = at.map_or(0, |at| at + 1);
-        let later: Vec<&String> = names.iter().skip(later).collect();
-        folders.into_iter().flat_map(|folder| later.iter().flat_map(move |name| spellings(folder, name))).collect()
+        self.in_folders(names.iter().skip(later).map(String::as_str))
+    }
+
+    fn parts(&self) -> (&str, &str) {
+        self.path.rsplit_once('/').unwrap_or(("", &self.path))
+    }
+
+    /// Each name in the folder that was asked and in the usual one.
+    fn in_folders<'a>(&self, names: impl Iterator<Item = &'a str>) -> Vec<String> {
+        let (folder, usual) = (self.parts().0, self.kind.folder());
+        let folders = if folder == usual { vec![folder] } else { vec![folder, usual] };
+        names
+            .flat_map(|name| folders.iter().flat_map(move |folder| spellings(folder, name)).collect::<Vec<_>>())
+            .collect()
     }
 }
 
@@ -174,14 +187,18 @@ mod tests {
     #[test]
     fn an_own_file_later_in_the_search_keeps_the_names_before_it_empty() {
         let path = "pxelinux.cfg/01-00-25-90-c0-f7-86".to_owned();
-        let asked = ConfigRef { kind: ConfigKind::Pxelinux, path, machine: MachineName::Default };
+        let machine = MachineName::Mac(who().mac.unwrap());
+        let asked = ConfigRef { kind: ConfigKind::Pxelinux, path, machine };
         let later = asked.own_later(&who());
         assert!(later.contains(&"pxelinux.cfg/C0A8".to_owned()) && later.contains(&"pxelinux.cfg/default".to_owned()));
         assert!(!later.iter().any(|path| path.contains("564d1234") || path.contains("01-00")), "{later:?}");
-        assert!(asked.own().contains(&"pxelinux.cfg/01-00-25-90-C0-F7-86".to_owned()));
+        assert!(asked.own(&who()).contains(&"pxelinux.cfg/01-00-25-90-C0-F7-86".to_owned()));
         let last = ConfigRef { path: "x/grub.cfg".into(), kind: ConfigKind::Grub, machine: MachineName::Default };
         assert_eq!(last.own_later(&who()), Vec::<String>::new());
-        assert_eq!(last.own(), ["x/grub.cfg", "grub/grub.cfg"]);
+        assert_eq!(last.own(&Searcher::default()), ["x/grub.cfg", "grub/grub.cfg"]);
+        let all = last.own(&who());
+        assert_eq!(all.last().unwrap(), "grub/grub.cfg");
+        assert!(all.contains(&"grub/grub.cfg-01-00-25-90-c0-f7-86".to_owned()), "{all:?}");
     }
 
     #[test]

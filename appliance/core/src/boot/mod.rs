@@ -21,3 +21,6 @@ pub mod script;
 
 pub use decide::{BootDecision, HostState, decide};
 pub use script::script;
+
+#[cfg(test)]
+mod tests;

@@ -26,6 +26,9 @@ const MOST: usize = 8192;
 const MUTE: Duration = Duration::from_millis(50);
 /// So may one that has spoken before, once neither side sent anything for this long.
 const SILENT: Duration = Duration::from_secs(5);
+/// More connections than any honest client keeps; of an address that holds more, even a short silence is enough.
+const CROWD: usize = 8;
+const CROWD_SILENT: Duration = Duration::from_millis(500);
 
 /// One connection's place.
 #[derive(Debug)]
@@ -78,14 +81,19 @@ impl Seat {
     }
 
     /// For how long it has been silent, if that is long enough to lose the seat; a mute one loses it before all others.
-    fn silence(&self, now: Instant) -> Option<(bool, Duration)> {
+    fn silence(&self, now: Instant, of_crowd: bool) -> Option<(bool, Duration)> {
         let moved = Duration::from_millis(self.moved.load(Ordering::Relaxed));
         let silent = now.duration_since(self.taken).saturating_sub(moved);
         let mute = !self.spoke.load(Ordering::Relaxed);
         let serving = self.serving.load(Ordering::Relaxed);
         // A head that comes byte by byte is no head yet.
         let silent = if mute { now.duration_since(self.taken) } else { silent };
-        (!serving && silent >= if mute { MUTE } else { SILENT }).then_some((mute, silent))
+        let enough = match (mute, of_crowd) {
+            (true, _) => MUTE,
+            (false, true) => CROWD_SILENT,
+            (false, false) => SILENT,
+        };
+        (!serving && silent >= enough).then_some((mute, silent))
     }
 }
 
@@ -136,8 +144,9 @@ impl Room {
         }
         let silent = self.seats.iter().enumerate().filter(|(_, (address, _))| of(*address));
         let longest = silent.filter_map(|(at, (address, seat))| {
-            let (mute, silence) = seat.silence(now)?;
-            Some((held.get(address).copied().unwrap_or_default(), mute, silence, at))
+            let held = held.get(address).copied().unwrap_or_default();
+            let (mute, silence) = seat.silence(now, held > CROWD)?;
+            Some((held, mute, silence, at))
         });
         let Some((_, _, _, at)) = longest.max() else { return false };
         let (_, seat) = self.seats.swap_remove(at);
