@@ -85,6 +85,8 @@ fn open(device: Option<&str>, port: u16, shared: bool) -> Result<UdpSocket, Sock
             socket.bind_device(Some(device.as_bytes()))?;
         }
         socket.set_broadcast(true)?;
+        // Here there may be a right to pass the system's limit, which on most holds some two hundred packets.
+        let _ = rustix::net::sockopt::set_socket_recv_buffer_size_force(&socket, WAITING);
         socket.bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port).into())?;
         Ok::<_, io::Error>(socket.into())
     };
@@ -95,6 +97,8 @@ fn open(device: Option<&str>, port: u16, shared: bool) -> Result<UdpSocket, Sock
     })
 }
 
+/// Bytes that may wait in a socket: a rack that is switched on at once fills the usual.
+const WAITING: usize = 1 << 20;
 /// Datagrams thrown away at most when a socket is taken into use; a flood must not hold up the start.
 const MOST_STALE: usize = 4096;
 
@@ -116,8 +120,10 @@ impl LinkSocket {
     pub fn new(socket: UdpSocket, index: u32, address: Ipv4Addr) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         socket.set_broadcast(true)?;
-        // A rack that is switched on at once fills the default.
-        socket2::SockRef::from(&socket).set_recv_buffer_size(1 << 20)?;
+        let own = socket2::SockRef::from(&socket);
+        if own.recv_buffer_size()? < WAITING {
+            own.set_recv_buffer_size(WAITING)?;
+        }
         setsockopt(&socket, Ipv4PacketInfo, &true)?;
         let mut nothing = [0];
         for _ in 0..MOST_STALE {
