@@ -6,8 +6,9 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
-use system_tests::site::{BOX, api};
-use system_tests::{Appliance, Netns, Site, appliance};
+use system_tests::pxe::{Kind, Machine};
+use system_tests::site::{BOX, ROOM_LINK, api, cli_json};
+use system_tests::{Appliance, Netns, PxeClient, Site, appliance};
 
 pub fn add(cases: &mut Cases) {
     cases.section("real clients");
@@ -15,6 +16,8 @@ pub fn add(cases: &mut Cases) {
     cases.alone("udhcpc: lease, renew, release", udhcpc);
     cases.alone("systemd-networkd: lease and release", networkd);
     cases.alone("perfdhcp: exchanges without loss", perfdhcp);
+    cases.section("fixed addresses");
+    cases.alone("by the command line: given, moved, taken away, and what is wrong is refused", fixed_address);
 }
 
 /// The box on a switch, with one client's namespace joined to it.
@@ -182,6 +185,44 @@ fn networkd() -> Result<String> {
     rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
     switch.heard("kind=Release", 1)?;
     Ok(format!("{address} leased, released"))
+}
+
+fn fixed_address() -> Result<String> {
+    let site = Site::new()?;
+    let dhcp = "mode = \"server\"\npool = \"10.77.64.0-10.77.127.255\"\nconflict_ms = 0";
+    let settings = site.settings(dhcp, "");
+    let server = Appliance::start_with(&appliance::binary()?, &site.seat, &settings, &[("RACKBERRY_LOG", "info")])?;
+    let machine = Machine::new(400_001, Kind::UefiPxe(7));
+    let (mac, other) = (machine.mac_text(), Machine::new(400_002, Kind::UefiPxe(7)).mac_text());
+    let set = |host: &str, more: &[&str]| cli_json(&server, &[&["host", "set", host], more].concat());
+    cli_json(&server, &["host", "add", &mac, "node-a"])?;
+    cli_json(&server, &["host", "add", &other, "node-b"])?;
+    let client = PxeClient::new(&site.room, ROOM_LINK)?;
+    let before = in_pool(client.lease(&machine, PATIENCE)?.yiaddr)?;
+    set("node-a", &["--address", "10.77.6.6"])?;
+    let leased = || {
+        // The list of fixed addresses reaches the DHCP thread a moment after the command's answer.
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let address = client.lease(&machine, PATIENCE)?.yiaddr;
+            if address == Ipv4Addr::new(10, 77, 6, 6) || Instant::now() > end {
+                return Ok::<_, anyhow::Error>(address);
+            }
+        }
+    };
+    let fixed = leased()?;
+    ensure!(fixed == Ipv4Addr::new(10, 77, 6, 6), "{fixed}");
+    for (host, wrong) in [("node-b", "10.77.6.6"), ("node-b", "10.77.6.600"), ("node-b", "224.0.0.1")] {
+        ensure!(set(host, &["--address", wrong]).is_err(), "{wrong} was taken for {host}");
+    }
+    ensure!(set("node-a", &["--option", "53=x"]).is_err(), "the box's own option was taken");
+    set("node-a", &["--option", "42=10.77.0.9", "--option", "209=rack.cfg"])?;
+    let with = client.lease(&machine, PATIENCE)?;
+    ensure!(with.get(42) == Some(&[10, 77, 0, 9][..]) && with.text(209).as_deref() == Some("rack.cfg"));
+    set("node-a", &["--address", "-", "--no-options"])?;
+    let shown = cli_json(&server, &["host", "show", "node-a"])?;
+    ensure!(shown.get("fixed_address").is_none_or(serde_json::Value::is_null), "{shown}");
+    Ok(format!("{before}, then {fixed}"))
 }
 
 fn perfdhcp() -> Result<String> {

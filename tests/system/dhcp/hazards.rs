@@ -18,6 +18,8 @@ use system_tests::{Appliance, Dice, PxeClient, Site, appliance};
 pub fn add(cases: &mut Cases) {
     cases.section("H5 address conflicts");
     cases.alone("500 addresses that others use: none of them is offered", conflicts);
+    cases.section("H2 a box in the wrong socket");
+    cases.alone("laptops and printers in pxe-only: none of them hears of us", laptops);
     cases.section("H4 floods");
     cases.alone("made-up machines: known hosts are served, memory and rows are bounded", flood);
     cases.section("H3 broken packets");
@@ -80,6 +82,43 @@ fn conflicts() -> Result<String> {
     ensure!(open.is_empty(), "{} of {} machines got no offer", open.len(), machines.len());
     ensure!(from_planted == 0, "{from_planted} addresses in use were offered");
     Ok(format!("{from_planted} of {PLANTED} offered; {} machines got {} free ones", machines.len(), offered.len()))
+}
+
+fn laptops() -> Result<String> {
+    const LAPTOPS: u32 = 10_000;
+    let site = Site::new()?;
+    let dhcp = "mode = \"pxe-only\"\npool = \"10.77.64.0-10.77.127.255\"\nprobe_unit_ms = 50\nprobe_listen_ms = 300\nlook_ms = 400";
+    let server = start(&site, dhcp)?;
+    let client = PxeClient::new(&site.room, ROOM_LINK)?;
+    client.lease(&Machine::new(500_000, Kind::UefiPxe(7)), PATIENCE).context("a machine that boots, before")?;
+    let link = Link::open(&site.room, ROOM_LINK)?;
+    let mut dice = Dice::new(11);
+    let mut answers = 0;
+    for n in 0..LAPTOPS {
+        let machine = Machine::new(510_000 + n, Kind::Plain);
+        let class = *dice.pick(&["MSFT 5.0", "dhcpcd-9.4.1", "android-dhcp-14", "udhcp 1.36.1", "x"]);
+        let machine = machine.with(option::VENDOR_CLASS, class.as_bytes());
+        let mut message = machine.message(*dice.pick(&[kind::DISCOVER, kind::REQUEST, kind::INFORM]), new_xid());
+        if message.message_type() == kind::REQUEST {
+            message.set(option::REQUESTED_ADDRESS, &[10, 77, 64, 9]);
+        } else if message.message_type() == kind::INFORM {
+            message.ciaddr = Ipv4Addr::new(10, 77, 3, 9);
+        }
+        broadcast(&link, &message)?;
+        if n % 20 == 19 {
+            while let Some(answer) = reply(&link, Instant::now() + Duration::from_millis(4))? {
+                answers += u32::from(!answer.yiaddr.is_unspecified() || answer.message_type() != kind::OFFER);
+            }
+        }
+    }
+    // Who asks after all of them is answered after all of them.
+    client.lease(&Machine::new(500_001, Kind::UefiPxe(7)), PATIENCE).context("a machine that boots, behind")?;
+    while let Some(answer) = reply(&link, Instant::now() + Duration::from_millis(50))? {
+        answers += u32::from(answer.mac[3..] >= Machine::new(510_000, Kind::Plain).mac[3..]);
+    }
+    drop(server);
+    ensure!(answers == 0, "{answers} answers");
+    Ok(format!("{answers} answers to {LAPTOPS} messages"))
 }
 
 fn broadcast(link: &Link, message: &Message) -> Result<()> {
