@@ -366,7 +366,8 @@ impl Ladder {
             Some(answered) => answered.max(now),
             None => {
                 self.asked(now);
-                self.look.unwrap_or(now).after(patience)
+                // One that is overdue has not left either.
+                self.look.unwrap_or(now).max(now).after(patience)
             }
         }
     }
