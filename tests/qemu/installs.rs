@@ -90,7 +90,7 @@ fn installed_then_rebooted(firmware: Firmware, title: &str, mac: &str) -> Result
     let lived: Vec<String> =
         vm.console().text().lines().filter(|line| line.contains(&name)).map(str::to_owned).collect();
     ensure!(lived.iter().any(|line| line.contains(&format!("{name} login"))), "it does not know its name: {lived:?}");
-    let reboots = if std::env::var_os("RACKBERRY_SOAK").is_some() { 10 } else { 1 };
+    let reboots = if std::env::var_os("RACKBERRY_SOAK").is_some() { 10 } else { 3 };
     for round in 1..=reboots {
         let mark = vm.console().mark();
         let began = Instant::now();
