@@ -93,7 +93,9 @@ impl Row {
         let peers: Vec<String> = self.peers.iter().map(|(name, m)| format!("{name} {}", figures(m))).collect();
         let _ = write!(line, " {} |", peers.join("; "));
         let _ = match self.ratios() {
-            Some((rate, cost)) => write!(line, " {rate:.2}x; {cost:.2}x |"),
+            Some((rate, cost)) if cost.is_finite() => write!(line, " {rate:.2}x; {cost:.2}x |"),
+            // Too short for a tick of the clock that counts CPU time.
+            Some((rate, _)) => write!(line, " {rate:.2}x |"),
             None => write!(line, " |"),
         };
         let _ = match self.goal {

@@ -20,9 +20,10 @@ const BLKSIZE: u16 = 1428;
 const LEN: u64 = 8 << 20;
 const LEN_WITHOUT_WINDOW: u64 = 2 << 20;
 /// Begins no more files after this time.
-const TIME: Duration = Duration::from_millis(1500);
-/// Of the lossy rows: what the servers with timers of a second send in some minutes.
-const LOSSY_LEN: u64 = 1 << 20;
+const TIME: Duration = Duration::from_secs(3);
+/// The same for the rows with loss: each long enough to lose some packets, and short enough for timers of a second.
+const LOSSY_LEN: u64 = 8 << 20;
+const LOSSY_LEN_WITHOUT_WINDOW: u64 = 1 << 20;
 
 /// A server to measure.
 #[derive(Clone, Debug)]
@@ -212,13 +213,14 @@ pub fn rows(
         }
     }
     drop(place);
-    tftp_client::write_file(folder.path(), LOSSY_LEN)?;
     for window in [1, 16, 64] {
+        let len = if window == 1 { LOSSY_LEN_WITHOUT_WINDOW } else { LOSSY_LEN };
+        tftp_client::write_file(folder.path(), len)?;
         let what = format!("TFTP {BLKSIZE} x {window}, 1 client, 1 % loss each way, 0.2 ms");
         if wanted(&what) {
             let place = Place::with_loss(1.0, Duration::from_micros(100))?;
             let goal = Some(Goal { rate: 15.0, cost: None });
-            tell(place.row(what, &work(1, window, LOSSY_LEN, Duration::ZERO), &all, goal, runs)?);
+            tell(place.row(what, &work(1, window, len, Duration::ZERO), &all, goal, runs)?);
         }
     }
     Ok(())
