@@ -10,7 +10,7 @@
 
 use rackberry::{
     dhcp::{Alert, Command, Ports, Setup, Sockets, Status, spawn},
-    net::{Netlink, choose, default_pool, facts, list, net_up, up::FALLBACK},
+    net::{Netlink, SocketError, choose, default_pool, facts, list, net_up, up::FALLBACK},
 };
 use rackberry_core::{
     dhcp::{Change, HostView, LeaseRow, LeaseTimes, Link, Mode, Note, Pool, ProbeTimes, Stage, Subnet},
@@ -435,7 +435,16 @@ impl Machine {
                 commands: obeyed,
                 stop: stopped,
             };
-            let sockets = Sockets::open(67, 4011).unwrap();
+            // A program that another test starts this very moment has a copy of all sockets until it runs.
+            let sockets = loop {
+                match Sockets::open(67, 4011) {
+                    Ok(sockets) => break sockets,
+                    Err(SocketError::Taken { .. }) if began.elapsed() < Duration::from_secs(10) => {
+                        std::thread::sleep(Duration::from_millis(5));
+                    }
+                    Err(error) => panic!("{error}"),
+                }
+            };
             (status, shown, spawn(sockets, setup, ports).unwrap())
         });
         drop(status);
