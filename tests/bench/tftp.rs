@@ -16,9 +16,11 @@ pub const UNITS: Units = Units { rate: "MB/s", cost: "CPU-s/GB" };
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 93, 0, 1);
 const LOAD: Ipv4Addr = Ipv4Addr::new(10, 93, 0, 2);
 const BLKSIZE: u16 = 1428;
-/// The file of the rows with windows, and that of the rows without, which are slower.
+/// The file of the rows with windows.
 const LEN: u64 = 8 << 20;
-const LEN_WITHOUT_WINDOW: u64 = 2 << 20;
+/// Of the rows without: the more clients, the shorter, as they are slower; each takes seconds, so that what a process for one file costs
+/// is seen before it ends.
+const LEN_WITHOUT_WINDOW: [(usize, u64); 3] = [(1, 32 << 20), (16, 8 << 20), (64, 2 << 20)];
 /// Begins no more files after this time.
 const TIME: Duration = Duration::from_secs(3);
 /// The same for the rows with loss: each long enough to lose some packets, and short enough for timers of a second.
@@ -202,11 +204,11 @@ pub fn rows(
     };
     let place = Place::with_veth()?;
     for window in [1, 16, 64] {
-        let len = if window == 1 { LEN_WITHOUT_WINDOW } else { LEN };
-        tftp_client::write_file(folder.path(), len)?;
-        for clients in [1, 16, 64] {
+        for (clients, without_window) in LEN_WITHOUT_WINDOW {
+            let len = if window == 1 { without_window } else { LEN };
             let what = format!("TFTP {BLKSIZE} x {window}, {clients} client{}", if clients == 1 { "" } else { "s" });
             if wanted(&what) {
+                tftp_client::write_file(folder.path(), len)?;
                 let goal = goal(window, clients);
                 tell(place.row(what, &work(clients, window, len, TIME), &all, goal, runs)?);
             }
