@@ -6,13 +6,15 @@
 //!
 //! To measure another protocol: a module like [`tftp`] that makes [`row::Row`]s, and its line in [`main`].
 
+mod dhcp;
+mod http;
 mod process;
 mod row;
 mod tftp;
 mod tftp_client;
 
 use anyhow::{Context, Result};
-use row::{Row, Standing};
+use row::{Row, Standing, Units};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -25,14 +27,21 @@ fn main() -> Result<ExitCode> {
     let peers = variable("RACKBERRY_BENCH_PEERS")?;
     let runs = std::env::var("RACKBERRY_BENCH_RUNS").ok().and_then(|runs| runs.parse().ok()).unwrap_or(3);
     let mut missed = Vec::new();
-    let mut tell = |row: Row| {
+    let mut head = String::new();
+    let mut tell = |units: Units, row: Row| {
+        let needed = row::head(units);
+        if head != needed {
+            println!("{}{needed}", if head.is_empty() { "" } else { "\n" });
+            head = needed;
+        }
         println!("{}", row.line());
         if row.standing() == Some(Standing::Missed) {
             missed.push(row.what);
         }
     };
-    println!("{}", row::head(tftp::UNITS));
-    tftp::rows(&variable("RACKBERRY_BENCH_TFTP")?, &peers, runs, wanted, &mut tell)?;
+    tftp::rows(&variable("RACKBERRY_BENCH_TFTP")?, &peers, runs, wanted, |row| tell(tftp::UNITS, row))?;
+    http::rows(&peers, runs, wanted, &mut tell)?;
+    dhcp::rows(&peers, runs, wanted, |row| tell(dhcp::UNITS, row))?;
     if missed.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }

@@ -1,5 +1,6 @@
 //! One row of the table: one kind of work, done by ours and by the servers it is compared with.
 
+use anyhow::{Context, Result};
 use std::fmt::Write as _;
 
 /// What a subject did in the runs of one row, as the median of them.
@@ -68,6 +69,33 @@ pub enum Standing {
 }
 
 impl Row {
+    /// `runs` runs of each subject in turn, so that what else the machine does meets all alike; ours is the first of them.
+    ///
+    /// # Errors
+    /// When no run of ours succeeds; the errors of all are told on standard error.
+    pub fn compared<S>(
+        what: String,
+        goal: Option<Goal>,
+        runs: usize,
+        subjects: &[S],
+        name: impl Fn(&S) -> &'static str,
+        mut run: impl FnMut(&S) -> Result<Measured>,
+    ) -> Result<Row> {
+        let mut results: Vec<Vec<Measured>> = vec![Vec::new(); subjects.len()];
+        for _ in 0..runs {
+            for (subject, results) in subjects.iter().zip(&mut results) {
+                match run(subject) {
+                    Ok(measured) => results.push(measured),
+                    Err(error) => eprintln!("{what}: {}: {error:#}", name(subject)),
+                }
+            }
+        }
+        let mut medians = subjects.iter().zip(&results).map(|(subject, runs)| (name(subject), Measured::median(runs)));
+        let ours = medians.next().and_then(|(_, ours)| ours).with_context(|| format!("{what}: ours did not run"))?;
+        let peers = medians.filter_map(|(name, median)| Some((name, median?))).collect();
+        Ok(Row { what, ours, peers, goal })
+    }
+
     /// Ours against the best rate and against the lowest cost of the others; more than 1 is better than they are.
     pub fn ratios(&self) -> Option<(f64, f64)> {
         let best = self.peers.iter().map(|(_, m)| m.rate).max_by(f64::total_cmp)?;
