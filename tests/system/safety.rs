@@ -564,6 +564,8 @@ fn of_two_hosts_that_race_for_one_permission_one_wins() -> Result<()> {
         sum(|race| race.interrupted),
     );
     assert_eq!(claims, rounds * pairs.len());
+    // Most winners hear that they won, or nothing was raced for.
+    assert!(usize::try_from(sum(|race| race.orders))? * 2 > claims);
 
     // Another machine under the armed host's address: it never wins, whether the armed one does or is disarmed.
     let began = Instant::now();

@@ -105,6 +105,31 @@ impl<'a> PxeClient<'a> {
         Ok(None)
     }
 
+    /// DISCOVER, without waiting for an answer.
+    ///
+    /// # Errors
+    /// When it cannot be sent.
+    pub fn ask(&self, machine: &Machine) -> Result<()> {
+        self.broadcast(&machine.message(kind::DISCOVER, new_xid()))
+    }
+
+    /// Every server's answer on the link within `window`, whichever machine it is for: one that is late counts too.
+    ///
+    /// # Errors
+    /// As [`PxeClient::answers`].
+    pub fn overhear(&self, window: Duration) -> Result<Vec<Message>> {
+        let until = Instant::now() + window;
+        let mut heard = Vec::new();
+        while let Some(envelope) = self.link.receive(until)? {
+            if envelope.to.port() == 68 {
+                let message = Message::decode(&envelope.payload);
+                heard.push(message.with_context(|| format!("read the answer of {}", envelope.from))?);
+            }
+        }
+        heard.retain(|message| message.op == 2);
+        Ok(heard)
+    }
+
     /// DISCOVER; all answers within `window` (proxies answer beside the server).
     ///
     /// # Errors
