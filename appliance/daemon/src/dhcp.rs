@@ -94,7 +94,6 @@ pub struct Status {
 /// What others may ask of the shell.
 #[derive(Debug)]
 pub enum Command {
-    SetMode(Mode),
     /// The addresses kept for certain hosts changed.
     Reserve(Vec<std::net::Ipv4Addr>),
     /// All running leases.

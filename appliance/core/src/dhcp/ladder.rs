@@ -384,14 +384,6 @@ impl Ladder {
         if from == self.stage { Vec::new() } else { vec![Step::Stage { from, to: self.stage }] }
     }
 
-    /// A person changed the mode.
-    pub fn set_mode(&mut self, mode: Mode, now: Timestamp) -> Vec<Step> {
-        let from = self.stage;
-        let remembered = (from != Stage::Server).then_some(from);
-        *self = Ladder::new(mode, self.times.clone(), remembered, self.random, now);
-        if from == self.stage { Vec::new() } else { vec![Step::Stage { from, to: self.stage }] }
-    }
-
     fn probe(&mut self, boots: bool, now: Timestamp) -> Step {
         while self.probed.len() >= MOST_LOOKS {
             self.probed.pop_front();

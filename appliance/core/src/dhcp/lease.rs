@@ -41,7 +41,7 @@ pub(super) fn serve(ask: &Ask<'_>, table: &mut LeaseTable) -> Outcome {
 /// A REQUEST that takes another server's offer (RFC 2131 4.3.2).
 fn chosen_elsewhere(ask: &Ask<'_>) -> Option<Ipv4Addr> {
     let selecting = ask.request.kind == MessageKind::Request;
-    ask.for_another().filter(|_| selecting)
+    ask.link.other_server(ask.request).filter(|_| selecting)
 }
 
 /// What is left to do once another server was seen: leases we gave are renewed until their Installs end.
@@ -54,7 +54,7 @@ pub(super) fn keep(ask: &Ask<'_>, table: &mut LeaseTable) -> Outcome {
         MessageKind::Request if ask.host.install_running => {
             let wanted =
                 if ask.request.ciaddr.is_unspecified() { ask.request.requested } else { Some(ask.request.ciaddr) };
-            let others = ask.for_another().is_some();
+            let others = ask.link.other_server(ask.request).is_some();
             let held = table.held(&ask.key, ask.now);
             match (wanted, ask.link.subnet_of(ask.request)) {
                 (Some(address), Some(subnet)) if !others && held == wanted => ack(ask, table, subnet, address),
@@ -208,7 +208,7 @@ fn nak(ask: &Ask<'_>, wanted: Ipv4Addr) -> Outcome {
 /// DECLINE and RELEASE have no answer.
 fn give_back(ask: &Ask<'_>, table: &mut LeaseTable) -> Outcome {
     let request = ask.request;
-    if ask.for_another().is_some() {
+    if ask.link.other_server(ask.request).is_some() {
         return Outcome::silence();
     }
     let (change, fact) = if request.kind == MessageKind::Decline {

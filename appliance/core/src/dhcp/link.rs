@@ -1,6 +1,9 @@
 //! What the shell knows about the link a packet came from and about the host that sent it.
 
-use super::{ladder::Stage, wire::Request};
+use super::{
+    ladder::Stage,
+    wire::{MessageKind, Port, Request},
+};
 use crate::{host::Strategy, option::DhcpOption, text::HostName};
 use std::{net::Ipv4Addr, time::Duration};
 
@@ -89,6 +92,19 @@ impl Link {
             Some(address) if self.subnet.contains(address) => Some(&self.subnet),
             Some(address) => holding(address),
         }
+    }
+
+    /// The other server that option 54 names; a relay may stand as the server in our place (RFC 5107).
+    #[must_use]
+    pub fn other_server(&self, request: &Request) -> Option<Ipv4Addr> {
+        request.server_id.filter(|server| *server != self.address && Some(*server) != request.server_override)
+    }
+
+    /// Whether the answer may be a new lease.
+    #[must_use]
+    pub fn may_promise(&self, request: &Request) -> bool {
+        let asks = matches!(request.kind, MessageKind::Discover | MessageKind::Request | MessageKind::Bootp);
+        request.port == Port::Dhcp && asks && self.other_server(request).is_none()
     }
 
     /// `http://ADDRESS[:PORT]` + `path`; port 80 is not named.

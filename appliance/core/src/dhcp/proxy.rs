@@ -13,7 +13,7 @@ pub(super) fn offer(ask: &Ask<'_>) -> Outcome {
     if !ask.kind.takes_proxy() {
         return Outcome::silence();
     }
-    let ours = ask.request.server_id.is_some() && ask.for_another().is_none();
+    let ours = ask.request.server_id.is_some() && ask.link.other_server(ask.request).is_none();
     let kind = match ask.request.kind {
         MessageKind::Discover => MessageKind::Offer,
         // Most clients send this REQUEST to the server of their address. Some answer the proxy, too.

@@ -77,11 +77,6 @@ impl Ask<'_> {
         self.request.server_override.unwrap_or(self.link.address)
     }
 
-    /// Whether option 54 names another server.
-    pub(super) fn for_another(&self) -> Option<Ipv4Addr> {
-        self.request.server_id.filter(|server| *server != self.link.address && *server != self.server())
-    }
-
     pub(super) fn echo(&self, answer: &mut Answer) {
         if let Some(id) = self.request.client_id.as_deref().filter(|id| id.len() <= 64) {
             answer.put(code::CLIENT_ID, id);

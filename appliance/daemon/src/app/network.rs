@@ -425,7 +425,6 @@ async fn alarms(mut alerts: mpsc::Receiver<Alert>, inventory: Inventory) {
                 inventory.transact(move |tx| tx.raise_alarm(FOREIGN, None, CleanText::new(&text))).await
             }
             Alert::Stage { from, to } => {
-                tracing::info!(from = from.word(), to = to.word(), "DHCP serves differently now");
                 let reason = format!("was {}", from.word());
                 let kind = EventKind::LadderMoved { to: to.word().into(), reason: CleanText::new(&reason) };
                 inventory.transact(move |tx| tx.record(None, None, Actor::Box, kind).map(|_| ())).await
@@ -464,7 +463,6 @@ async fn show(
             boot_port,
             mode: sentence,
             mode_word: now.stage.word().to_owned(),
-            alarm: None,
         }));
         tokio::select! {
             changed = status.changed() => if changed.is_err() { return },

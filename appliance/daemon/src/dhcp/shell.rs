@@ -209,7 +209,7 @@ impl Shell {
         if request.kind == MessageKind::Discover && request.port == Port::Dhcp && self.checks.holds(request.mac) {
             return;
         }
-        if self.may_promise(&request) {
+        if self.link.may_promise(&request) {
             self.ladder.asked(now);
             let clear = self.ladder.clear_at(now, self.look_wait);
             // Who holds a lease has nothing new to get.
@@ -219,14 +219,6 @@ impl Shell {
             }
         }
         self.decide(request, now);
-    }
-
-    /// Whether the answer may be a new lease.
-    fn may_promise(&self, request: &Request) -> bool {
-        let named = [Some(self.link.address), request.server_override];
-        let ours = request.server_id.is_none_or(|server| named.contains(&Some(server)));
-        let asks = matches!(request.kind, MessageKind::Discover | MessageKind::Request | MessageKind::Bootp);
-        request.port == Port::Dhcp && asks && ours
     }
 
     fn decide(&mut self, request: Request, now: Timestamp) {
@@ -365,7 +357,6 @@ impl Shell {
                     let _full = self.ports.alerts.try_send(Alert::Stage { from, to });
                 }
                 Step::Alarm(server) => {
-                    tracing::warn!(address = %server.address, "another DHCP server answers on this link");
                     let _full = self.ports.alerts.try_send(Alert::Foreign(server));
                 }
             }
@@ -390,11 +381,6 @@ impl Shell {
     fn obey(&mut self, command: Command) {
         let now = (self.ports.now)();
         match command {
-            Command::SetMode(mode) => {
-                self.mode = mode;
-                let steps = self.ladder.set_mode(mode, now);
-                self.act(steps);
-            }
             Command::Reserve(addresses) => self.table.reserve(addresses),
             Command::Leases(to) => {
                 let _gone = to.send(self.table.leases(now).collect());

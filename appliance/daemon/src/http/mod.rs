@@ -70,8 +70,6 @@ pub struct NetworkView {
     pub mode: String,
     /// The word of the mode in force.
     pub mode_word: String,
-    /// A foreign server or another reason for alarm.
-    pub alarm: Option<String>,
 }
 
 /// The two ends of the connection a request came on.

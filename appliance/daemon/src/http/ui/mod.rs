@@ -135,7 +135,7 @@ impl Visit {
             hosts: count(snapshot.hosts.len()),
             profiles: count(state.catalog.iter().count()),
             images: count(snapshot.images.len()),
-            alarm: view::alarm(state, &snapshot),
+            alarm: view::alarm(&snapshot),
             toast: if self.ask.by_script() { String::new() } else { session::said(&self.ask.headers) },
             theme: look.0,
             contrast: look.1,

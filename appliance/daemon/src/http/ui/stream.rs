@@ -130,7 +130,7 @@ async fn run(
         let id = position(snapshot.version);
         let known = first.is_some() && last == id;
         let mut batch = Batch::default();
-        let drawn = render::alarm(view::alarm(&state, &snapshot).as_ref());
+        let drawn = render::alarm(view::alarm(&snapshot).as_ref());
         if alarm.as_ref() != Some(&drawn) && !known {
             batch.add("alarm", &drawn);
         }

@@ -190,11 +190,10 @@ pub(super) fn all_hosts(state: &State, snapshot: &Snapshot, now: Timestamp) -> H
 }
 
 /// The one card for all alarms: the oldest one large, the others below.
-pub(super) fn alarm(state: &State, snapshot: &Snapshot) -> Option<views::Alarm> {
+pub(super) fn alarm(snapshot: &Snapshot) -> Option<views::Alarm> {
     let mut alarms: Vec<_> = snapshot.alarms.iter().collect();
     alarms.sort_by_key(|(_, alarm)| alarm.since);
-    let network = state.network.borrow().alarm.clone();
-    let mut texts = alarms.iter().map(|(_, alarm)| alarm.text.to_string()).chain(network);
+    let mut texts = alarms.iter().map(|(_, alarm)| alarm.text.to_string());
     let title = texts.next()?;
     let id = alarms.first().map(|(id, _)| (*id).clone()).unwrap_or_default();
     let mut links: Vec<Link> = Vec::new();
