@@ -41,7 +41,7 @@ pub struct Recovery {
 pub(super) struct Opened {
     pub conn: Connection,
     /// Held as long as the database is open.
-    pub lock: File,
+    pub lock: StateLock,
     pub path: PathBuf,
     pub recovery: Option<Recovery>,
 }
@@ -95,13 +95,26 @@ pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// The kernel lets go of it with our last file descriptor, also after kill -9.
-pub(super) fn lock(state_dir: &Path) -> Result<File, OpenError> {
+/// The state folder is this process's own; the kernel lets go of it also after kill -9.
+#[derive(Debug)]
+pub(super) struct StateLock(File);
+
+impl Drop for StateLock {
+    fn drop(&mut self) {
+        // Closing alone would not do: a process that is being started holds a copy of every descriptor until its exec
+        // (flock(2): the lock goes with an unlock on any copy, or with the last copy).
+        if let Err(error) = rustix::fs::flock(&self.0, rustix::fs::FlockOperation::Unlock) {
+            tracing::warn!(%error, "the lock on the state folder goes only with this process");
+        }
+    }
+}
+
+pub(super) fn lock(state_dir: &Path) -> Result<StateLock, OpenError> {
     let path = state_dir.join("lock");
     let failed = |source| OpenError::File { doing: "lock", path: path.clone(), source };
     let file = private_file(&path).map_err(failed)?;
     match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(StateLock(file)),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::InUse { state_dir: state_dir.to_owned() }),
         Err(error) => Err(failed(error.into())),
     }
@@ -262,4 +275,20 @@ fn prepare(fresh: &Path, backup: &Path, recovery: &Recovery) -> io::Result<()> {
 /// The copy of a backup before it takes the database's place.
 fn unfinished(path: &Path) -> PathBuf {
     path.with_extension("restoring")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_is_just_being_started_does_not_keep_the_folder_locked() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = lock(dir.path()).unwrap();
+        // What a fork has until it runs its program: another descriptor of the same open file.
+        let _inherited = held.0.try_clone().unwrap();
+        assert!(matches!(lock(dir.path()), Err(OpenError::InUse { .. })));
+        drop(held);
+        lock(dir.path()).unwrap();
+    }
 }

@@ -5,6 +5,7 @@ use super::{
     backup,
     clock::BoxClock,
     error::{StoreError, TransactError, panic_text},
+    file::StateLock,
     ids::IdMaker,
     rows::{execute, millis},
     snapshot::Snapshot,
@@ -15,7 +16,6 @@ use imbl::OrdSet;
 use rackberry_core::{id::HostId, time::Timestamp};
 use rusqlite::Connection;
 use std::{
-    fs::File,
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
     sync::{
@@ -96,7 +96,7 @@ where
 pub(super) struct Writer {
     pub conn: Connection,
     /// Let go of last, so that the next daemon finds the database closed.
-    pub lock: File,
+    pub lock: StateLock,
     pub path: PathBuf,
     pub state_dir: PathBuf,
     pub state: Snapshot,
