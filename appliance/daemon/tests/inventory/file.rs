@@ -83,6 +83,8 @@ async fn damaged_backups_are_passed_over() {
     let dir = tempfile::tempdir().unwrap();
     let clock = HandClock::new();
     for number in 0..3 {
+        // This start makes the backup, which is whole once it is closed; what comes after must not be in it.
+        open_by(dir.path(), &clock).close().await;
         let inventory = open_by(dir.path(), &clock);
         observe(&inventory, asks(number, None, None)).await;
         inventory.close().await;
