@@ -1,6 +1,9 @@
 //! `[[dhcp.subnet]]`: one table for each IPv4 subnet that is served beside, or with other settings than, the link's own.
 
-use super::{Problem, Scalar, address, addresses, number, optional, options, pool, scalar, switch, text};
+use super::{
+    Problem,
+    values::{DAY, Scalar, address, addresses, number, optional, options, pool, scalar, switch, text},
+};
 use rackberry_core::dhcp::Subnet;
 use std::{net::Ipv4Addr, time::Duration};
 use toml::de::{DeTable, DeValue};
@@ -57,7 +60,7 @@ const ROWS: &[Row] = &[
         key: "lease_s",
         example: "3600",
         help: "How long an address is given in server mode, in seconds.",
-        set: |s, v| number(v, 60, 365 * super::DAY).map(|n| s.lease = Some(Duration::from_secs(n))),
+        set: |s, v| number(v, 60, 365 * DAY).map(|n| s.lease = Some(Duration::from_secs(n))),
     },
     Row {
         key: "dynamic_bootp",

@@ -1,0 +1,99 @@
+//! Values as TOML writes them, and the readers of those that several settings share.
+
+use rackberry_core::option::DhcpOption;
+use std::net::Ipv4Addr;
+use toml::de::DeValue;
+
+/// Seconds. Longer waits are no settings but mistakes.
+pub(super) const DAY: u64 = 86_400;
+
+/// A value as TOML writes it, as far as settings use it.
+pub(super) enum Scalar<'a> {
+    Text(&'a str),
+    Number(u64),
+    Switch(bool),
+    List(Vec<&'a str>),
+    Table(Vec<(&'a str, &'a str)>),
+}
+
+pub(super) fn scalar<'a>(value: &'a DeValue<'_>) -> Result<Scalar<'a>, String> {
+    match value {
+        DeValue::String(text) => Ok(Scalar::Text(text.as_ref())),
+        DeValue::Boolean(on) => Ok(Scalar::Switch(*on)),
+        DeValue::Integer(digits) => u64::from_str_radix(digits.as_str(), digits.radix())
+            .map(Scalar::Number)
+            .map_err(|_| format!("\"{}\" is no whole number from 0", digits.as_str())),
+        DeValue::Array(list) => list
+            .iter()
+            .map(|item| item.get_ref().as_str().ok_or_else(|| "takes a list of texts in quotes".to_owned()))
+            .collect::<Result<_, _>>()
+            .map(Scalar::List),
+        DeValue::Table(pairs) => pairs
+            .iter()
+            .map(|(key, item)| {
+                let text = item.get_ref().as_str().ok_or_else(|| "takes texts in quotes as values".to_owned())?;
+                Ok((key.get_ref().as_ref(), text))
+            })
+            .collect::<Result<_, _>>()
+            .map(Scalar::Table),
+        DeValue::Float(_) | DeValue::Datetime(_) => Err(format!("takes no {}", value.type_str())),
+    }
+}
+
+pub(super) fn text(value: Scalar<'_>) -> Result<String, String> {
+    match value {
+        Scalar::Text(text) => Ok(text.to_owned()),
+        _ => Err("takes a text in quotes".to_owned()),
+    }
+}
+
+pub(super) fn switch(value: Scalar<'_>) -> Result<bool, String> {
+    match value {
+        Scalar::Switch(on) => Ok(on),
+        _ => Err("takes true or false".to_owned()),
+    }
+}
+
+pub(super) fn number(value: Scalar<'_>, least: u64, most: u64) -> Result<u64, String> {
+    match value {
+        Scalar::Number(n) if (least..=most).contains(&n) => Ok(n),
+        _ => Err(format!("takes a whole number from {least} to {most}")),
+    }
+}
+
+pub(super) fn port(value: Scalar<'_>, least: u64) -> Result<u16, String> {
+    number(value, least, 65_535).and_then(|n| u16::try_from(n).map_err(|error| error.to_string()))
+}
+
+pub(super) fn count(value: Scalar<'_>, most: u64) -> Result<usize, String> {
+    number(value, 1, most).and_then(|n| usize::try_from(n).map_err(|error| error.to_string()))
+}
+
+pub(super) fn address(text: &str) -> Result<Ipv4Addr, String> {
+    text.trim().parse().map_err(|_| format!("\"{text}\" is no IPv4 address; write it as 192.168.77.1"))
+}
+
+pub(super) fn addresses(value: Scalar<'_>) -> Result<Vec<Ipv4Addr>, String> {
+    match value {
+        Scalar::List(list) => list.into_iter().map(address).collect(),
+        _ => Err("takes a list, for example [\"192.168.77.1\"]".to_owned()),
+    }
+}
+
+pub(super) fn pool(range: &str) -> Result<(Ipv4Addr, Ipv4Addr), String> {
+    let (first, last) = range.split_once('-').ok_or("takes FIRST-LAST")?;
+    let (first, last) = (address(first)?, address(last)?);
+    if first > last { Err("the first address lies behind the last".to_owned()) } else { Ok((first, last)) }
+}
+
+pub(super) fn options(value: Scalar<'_>) -> Result<Vec<DhcpOption>, String> {
+    let Scalar::Table(pairs) = value else {
+        return Err("takes a table, for example { 42 = \"192.168.77.1\" }".to_owned());
+    };
+    let read = |(code, text): (&str, &str)| DhcpOption::parse(&format!("{code}={text}")).map_err(|e| e.to_string());
+    pairs.into_iter().map(read).collect()
+}
+
+pub(super) fn optional<T>(text: &str, read: impl FnOnce(&str) -> Result<T, String>) -> Result<Option<T>, String> {
+    if text.is_empty() { Ok(None) } else { read(text).map(Some) }
+}
