@@ -15,16 +15,19 @@
 //! | [`agent`] | the words the agent and the box exchange, one source for both ends |
 //! | [`dhcp`] | (feature) what to answer to a DHCP packet |
 //! | [`boot`] | (feature) what a network-booting host is given |
+//! | [`display`] | (feature) what the display of the box shows |
 //!
 //! Rules: no tokio, database, files, sockets, clock or randomness in here; time, identifiers and random bytes are
 //! passed in. Imports point one way: `{ text, time, id, option } <- { host, hardware, image, event } <- task <- { workflow,
-//! agent } <- profile <- install <- { dhcp, boot, status }`, and the last ones never import each other.
+//! agent } <- profile <- install <- { dhcp, boot, status, display }`, and the last ones never import each other.
 
 pub mod agent;
 #[cfg(feature = "boot")]
 pub mod boot;
 #[cfg(feature = "dhcp")]
 pub mod dhcp;
+#[cfg(feature = "display")]
+pub mod display;
 pub mod event;
 pub mod hardware;
 pub mod host;
