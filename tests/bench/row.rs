@@ -134,8 +134,8 @@ impl Row {
         let standing = match self.standing() {
             None => "",
             Some(Standing::Missed) => "missed",
-            Some(Standing::Passed) => "gate passed",
-            Some(Standing::Reached) => "reached",
+            Some(Standing::Passed) => "gate reached",
+            Some(Standing::Reached) => "goal reached",
         };
         let _ = write!(line, " {standing} |");
         line
@@ -145,7 +145,7 @@ impl Row {
 /// The head of the table; the figures of each subject are rate, cost and memory.
 pub fn head(units: Units) -> String {
     format!(
-        "| work ({}, {}, MiB) | ours | others | ours against the best (rate; cost) | goal | |\n|---|---|---|---|---|---|",
+        "| work ({}, {}, MiB) | ours | others | ours against the best (rate; cost) | goal | stands |\n|---|---|---|---|---|---|",
         units.rate, units.cost
     )
 }
@@ -186,6 +186,10 @@ mod tests {
         assert_eq!(row(249.0, 0.8).standing(), Some(Standing::Missed));
         assert_eq!(row(400.0, 0.9).standing(), Some(Standing::Missed));
         assert_eq!(row(400.0, 0.5).standing(), Some(Standing::Reached));
+        let words = [(249.0, "missed"), (250.0, "gate reached"), (400.0, "goal reached")];
+        for (rate, word) in words {
+            assert!(row(rate, 0.5).line().ends_with(&format!("| {word} |")));
+        }
     }
 
     #[test]
