@@ -224,6 +224,25 @@ impl Auth {
         self.begin_session(name, from).await
     }
 
+    /// Makes somebody the first person who may log in, by a hash that was made elsewhere; does nothing if there is one.
+    ///
+    /// # Errors
+    /// If the inventory cannot be written.
+    pub async fn adopt_owner(&self, name: &str, password: String) -> Result<(), TransactError<StoreError>> {
+        if self.code().is_none() {
+            return Ok(());
+        }
+        let user = User { name: CleanText::new(name), password, role: Role::Admin.as_str().to_owned() };
+        self.inventory
+            .transact(move |tx| {
+                tx.put_user(&user)?;
+                tx.record(None, None, Actor::Box, EventKind::UserAdded { name: user.name }).map(|_| ())
+            })
+            .await?;
+        self.used_up.send_replace(None);
+        Ok(())
+    }
+
     async fn begin_session(&self, user: CleanText, from: IpAddr) -> Result<Token, AuthError> {
         let token = Token::random().map_err(TransactError::Failed)?;
         let csrf = Token::random().map_err(TransactError::Failed)?.hex();
@@ -266,15 +285,17 @@ impl Auth {
     }
 }
 
+/// What a person or a token may be called.
+pub(crate) const NAMES: &str = "A name is 1 to 32 lower-case letters, digits, dots, - or _.";
+
+pub(crate) fn valid_name(name: &str) -> bool {
+    (1..=32).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_' || b == b'.')
+}
+
 /// A name for a person or a token; `field` is what it is called in a form.
 fn own_name(field: &'static str, name: &str) -> Result<CleanText, AuthError> {
-    let fits = (1..=32).contains(&name.len())
-        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_' || b == b'.');
-    if fits {
-        Ok(CleanText::new(name))
-    } else {
-        Err(AuthError::Field(field, "A name is 1 to 32 lower-case letters, digits, dots, - or _.".to_owned()))
-    }
+    if valid_name(name) { Ok(CleanText::new(name)) } else { Err(AuthError::Field(field, NAMES.to_owned())) }
 }
 
 async fn hash(password: &str) -> Result<String, AuthError> {

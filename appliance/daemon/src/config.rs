@@ -4,7 +4,7 @@
 
 mod settings;
 mod subnet;
-mod values;
+pub(crate) mod values;
 
 use rackberry_core::{
     dhcp::{Mode, Subnet},
@@ -15,6 +15,11 @@ use settings::SETTINGS;
 use std::{fmt::Write as _, net::SocketAddr, path::PathBuf, time::Duration};
 use toml::de::{DeTable, DeValue};
 use values::scalar;
+
+/// The line of a byte of the text, from 1.
+pub(crate) fn line_at(toml: &str, offset: usize) -> usize {
+    1 + toml.bytes().take(offset).filter(|byte| *byte == b'\n').count()
+}
 
 /// Settings, checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -189,8 +194,22 @@ impl Config {
         config.apply(toml, &mut shown).map(|()| (config, shown))
     }
 
+    /// Reads what can be read: a setting with a mistake stands at its default, and the mistake is told.
+    ///
+    /// For a box without a keyboard, which has to come up to tell anything.
+    #[must_use]
+    pub fn parse_leniently(toml: &str) -> (Config, Vec<Problem>) {
+        let mut config = Config::default();
+        let problems = config.apply(toml, &mut []).err().map_or_else(Vec::new, |InvalidConfig(problems)| problems);
+        // Half a subnet would serve addresses that nobody meant.
+        if problems.iter().any(|problem| problem.key.starts_with("dhcp.subnet")) {
+            config.dhcp_subnets.clear();
+        }
+        (config, problems)
+    }
+
     fn apply(&mut self, toml: &str, shown: &mut [Shown]) -> Result<(), InvalidConfig> {
-        let line = |offset: usize| 1 + toml.bytes().take(offset).filter(|byte| *byte == b'\n').count();
+        let line = |offset: usize| line_at(toml, offset);
         let (document, errors) = DeTable::parse_recoverable(toml);
         let mut problems: Vec<Problem> = errors
             .iter()

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`log`] | what is logged, and how much of it at most |
 //! | [`config`] | `rackberry.toml`, read, checked and explained |
+//! | [`card`] | the SD card's FAT partition: who the box is, its accounts, mistakes told |
 //! | [`net`] | interfaces, addresses and sockets |
 //! | [`inventory`] | the database, its one writing thread, and the snapshot everyone reads |
 //! | [`catalog`] | profiles from folders |
@@ -17,12 +18,13 @@
 //! | [`app`] | puts all of the above together |
 //! | [`cli`] | the command line's other half: speaks to a running daemon |
 //!
-//! Imports point one way: `{ config, log, net, inventory, catalog, auth, media } <- boot <- { dhcp, tftp, http,
-//! reconcile, cli } <- app <- main`; `cli` imports none of them.
+//! Imports point one way: `{ config, log, net, inventory, catalog, auth, media } <- { boot, card } <- { dhcp, tftp,
+//! http, reconcile, cli } <- app <- main`; `cli` imports none of them.
 
 pub mod app;
 pub mod auth;
 pub mod boot;
+pub mod card;
 pub mod catalog;
 pub mod cli;
 pub mod config;

@@ -5,16 +5,17 @@ mod command;
 use anyhow::Context;
 use clap::Parser;
 use command::{
-    Command, ConfigCommand, ConfigFile,
+    CardSetupArgs, Command, ConfigCommand, ConfigFile, ServeArgs,
     ask::{Usage, ask},
     show::Shown,
 };
 use rackberry::{
-    app::App,
+    app::{App, Start},
+    card,
     cli::{CallError, Client, table},
     config::{Config, Origin},
     inventory::{Inventory, OpenOptions},
-    net::NetUp,
+    net::{FixedAddress, NetUp},
 };
 use serde_json::{Value, json};
 use std::{
@@ -64,20 +65,22 @@ fn is_usage(error: &anyhow::Error) -> bool {
 
 fn run(cli: &Cli, shown: &Shown) -> anyhow::Result<()> {
     match &cli.command {
-        Command::Serve(file) => serve(cli, &load(file)?),
+        Command::Serve(ServeArgs { card: Some(card), .. }) => serve(cli, card::look(card).into()),
+        Command::Serve(ServeArgs { file, .. }) => serve(cli, Start::new(load(file)?)),
+        Command::CardSetup(args) => card_setup(cli, args, shown),
         Command::CheckConfig { file } => {
             let text = std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
-            Config::parse(&text).with_context(|| file.display().to_string())?;
+            card::check(&text).with_context(|| file.display().to_string())?;
             shown.done(&json!({ "file": file, "in_order": true }), "The settings are in order.");
             Ok(())
         }
-        Command::Config(ConfigCommand::Sample) => {
-            let sample = rackberry::config::sample();
+        Command::Config(ConfigCommand::Sample { card }) => {
+            let sample = if *card { card::sample() } else { rackberry::config::sample() };
             shown.done(&json!({ "sample": sample }), &sample);
             Ok(())
         }
         Command::Config(ConfigCommand::Show(file)) => show_config(file, shown),
-        Command::NetUp { interface } => net_up(interface.as_deref(), shown),
+        Command::NetUp { interface, card } => net_up(interface.as_deref(), card.as_deref(), shown),
         Command::Restore { file } => {
             let mut options = OpenOptions::new(&cli.state_dir);
             options.restore = Some(file.clone());
@@ -117,18 +120,48 @@ fn client(cli: &Cli) -> anyhow::Result<Client> {
 /// How long a DHCP server may take to give the box itself an address.
 const NET_UP_PATIENCE: Duration = Duration::from_secs(8);
 
-fn net_up(interface: Option<&str>, shown: &Shown) -> anyhow::Result<()> {
+fn net_up(interface: Option<&str>, card: Option<&Path>, shown: &Shown) -> anyhow::Result<()> {
+    let card = card.map(card::look);
+    let fixed = card.as_ref().and_then(|look| {
+        let (address, prefix) = look.settings.address?;
+        Some(FixedAddress { address, prefix, gateway: look.settings.gateway })
+    });
+    let interface = interface.or(card.as_ref().and_then(|look| look.config.interface.as_deref()));
     let mut random = [0; 4];
     getrandom::fill(&mut random).map_err(|_| anyhow::anyhow!("the kernel gives no random bytes"))?;
-    let (interface, up) = rackberry::net::net_up(interface, NET_UP_PATIENCE, u32::from_le_bytes(random))?;
+    let (interface, up) = rackberry::net::net_up(interface, fixed, NET_UP_PATIENCE, u32::from_le_bytes(random))?;
     let sentence = match up {
         NetUp::Kept(address, prefix) => format!("{} keeps {address}/{prefix}.", interface.name),
         NetUp::Leased { address, prefix, server, .. } => {
             format!("{} got {address}/{prefix} from the DHCP server {server}.", interface.name)
         }
+        NetUp::Fixed(address, prefix) => format!("{} is {address}/{prefix} now, as the card says.", interface.name),
         NetUp::Fallback => format!("Nobody answered on {}, so it is 192.168.77.1/24 now.", interface.name),
     };
     shown.done(&json!({ "interface": interface.name, "sentence": sentence }), &sentence);
+    Ok(())
+}
+
+fn card_setup(cli: &Cli, args: &CardSetupArgs, shown: &Shown) -> anyhow::Result<()> {
+    let mut wiped = vec![cli.state_dir.clone()];
+    wiped.extend(args.wipe.iter().cloned());
+    let places = card::Places {
+        card: args.card.clone(),
+        out: args.out.clone(),
+        base: args.base.clone(),
+        wiped,
+        remount: args.remount,
+    };
+    let outcome = card::set_up(&places)?;
+    let mut sentences: Vec<String> = outcome.mistakes.iter().map(ToString::to_string).collect();
+    if outcome.reset {
+        sentences.push("The box was reset: people, machines and images are gone.".to_owned());
+    }
+    sentences.extend(outcome.card_unwritten.as_ref().map(|why| format!("The card stays as it was: {why}.")));
+    sentences.push(format!("The box is {}.", outcome.settings.hostname.as_deref().unwrap_or("rackberry")));
+    let mistakes: Vec<String> = outcome.mistakes.iter().map(ToString::to_string).collect();
+    let json = json!({ "mistakes": mistakes, "reset": outcome.reset, "card_unwritten": outcome.card_unwritten });
+    shown.done(&json, &sentences.join("\n"));
     Ok(())
 }
 
@@ -169,7 +202,7 @@ fn show_config(file: &ConfigFile, shown: &Shown) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn serve(cli: &Cli, config: &Config) -> anyhow::Result<()> {
+fn serve(cli: &Cli, start: Start) -> anyhow::Result<()> {
     rackberry::log::start();
     // Each connection, transfer and waiting agent is a descriptor; service managers start with 1,024.
     let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile);
@@ -178,7 +211,7 @@ fn serve(cli: &Cli, config: &Config) -> anyhow::Result<()> {
         tracing::warn!(%error, "the limit of open files stays as it is");
     }
     // Before the runtime starts its threads: rights are given up thread by thread.
-    let app = App::open(config.clone(), &cli.state_dir)?;
+    let app = App::open(start, &cli.state_dir)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(app.run(stop_signal()))?;
     Ok(())
@@ -221,7 +254,7 @@ mod tests {
         let missing: Vec<&String> = called.difference(&typed).collect();
         assert!(missing.is_empty(), "rows name commands that there are not: {missing:?}");
         // On this machine alone, or another form of a call that is there.
-        let apart = ["serve", "check-config", "config show", "config sample", "net-up", "restore"];
+        let apart = ["serve", "card-setup", "check-config", "config show", "config sample", "net-up", "restore"];
         let forms = ["host import", "profile show", "user role"];
         let left: Vec<&String> =
             typed.difference(&called).filter(|typed| !apart.iter().chain(&forms).any(|known| known == typed)).collect();

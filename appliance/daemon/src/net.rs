@@ -10,7 +10,7 @@ pub use interfaces::{ChooseError, Interface, LinkFacts, choose, default_pool, fa
 pub use netlink::{LinkEvents, Netlink, NetlinkError};
 pub use packet::{LinkPackets, PacketSocket};
 pub use sockets::{LinkSocket, SocketError};
-pub use up::{NetUp, NetUpError, net_up};
+pub use up::{FixedAddress, NetUp, NetUpError, net_up};
 
 use std::{io, os::fd::OwnedFd};
 use tokio::io::unix::AsyncFd;

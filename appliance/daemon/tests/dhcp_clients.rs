@@ -182,13 +182,13 @@ fn the_first_client_after_a_quiet_time_gets_no_address_beside_a_server_that_came
 fn net_up_takes_a_lease_where_there_is_a_server_and_falls_back_where_there_is_none() {
     let Some(rack) = Rack::new("netup") else { return };
     let lonely = rack.join("lonely", None);
-    let (_, up) = lonely.inside(|| net_up(Some("eth0"), Duration::from_secs(1), 7)).unwrap();
+    let (_, up) = lonely.inside(|| net_up(Some("eth0"), None, Duration::from_secs(1), 7)).unwrap();
     assert_eq!(up, rackberry::net::NetUp::Fallback);
-    let (_, up) = lonely.inside(|| net_up(Some("eth0"), Duration::from_secs(1), 7)).unwrap();
+    let (_, up) = lonely.inside(|| net_up(Some("eth0"), None, Duration::from_secs(1), 7)).unwrap();
     assert_eq!(up, rackberry::net::NetUp::Kept(FALLBACK, 24), "once is enough");
     let _shell = rack.serve(Mode::Server, Duration::ZERO);
     let guest = rack.join("guest", None);
-    let (interface, up) = guest.inside(|| net_up(Some("eth0"), Duration::from_secs(5), 7)).unwrap();
+    let (interface, up) = guest.inside(|| net_up(Some("eth0"), None, Duration::from_secs(5), 7)).unwrap();
     let rackberry::net::NetUp::Leased { address, prefix: 24, server: BOX, .. } = up else { panic!("{up:?}") };
     let now = guest.inside(|| {
         let mut netlink = Netlink::open().unwrap();

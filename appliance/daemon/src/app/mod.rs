@@ -8,11 +8,12 @@ mod privileges;
 use crate::{
     auth::Auth,
     boot::Desk,
+    card,
     catalog::Catalog,
     cli,
     config::Config,
     http::{self, NetworkView, State},
-    inventory::{Inventory, OpenOptions},
+    inventory::{Inventory, OpenOptions, StoreError, TransactError},
     media::Media,
     reconcile,
 };
@@ -55,9 +56,36 @@ pub enum AppError {
     Network(#[from] network::NetworkError),
 }
 
+/// What a box starts with.
+#[derive(Debug, Clone)]
+pub struct Start {
+    pub config: Config,
+    /// Who may log in first, with an argon2 hash in PHC form; else the one-time code decides.
+    pub owner: Option<(String, String)>,
+    /// Mistakes of the settings, for an alarm.
+    pub mistakes: Vec<String>,
+}
+
+impl Start {
+    /// With these settings and nothing else.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        Start { config, owner: None, mistakes: Vec::new() }
+    }
+}
+
+impl From<card::Look> for Start {
+    fn from(look: card::Look) -> Self {
+        let mistakes = look.mistakes.iter().map(ToString::to_string).collect();
+        Start { config: look.config, owner: look.settings.owner.zip(look.settings.owner_password), mistakes }
+    }
+}
+
 /// A box whose sockets are open and which may do nothing else that takes a right.
 pub struct App {
     config: Arc<Config>,
+    owner: Option<(String, String)>,
+    mistakes: Vec<String>,
     state_dir: PathBuf,
     listeners: Listeners,
     media: Media,
@@ -71,7 +99,8 @@ impl App {
     ///
     /// # Errors
     /// [`AppError`], naming what could not be had.
-    pub fn open(config: Config, state_dir: &Path) -> Result<Self, AppError> {
+    pub fn open(start: Start, state_dir: &Path) -> Result<Self, AppError> {
+        let Start { config, owner, mistakes } = start;
         let state_dir = std::path::absolute(state_dir).unwrap_or_else(|_| state_dir.to_owned());
         make_private_folder(&state_dir).map_err(|source| AppError::StateDir { path: state_dir.clone(), source })?;
         Inventory::ensure_free(&state_dir)
@@ -84,7 +113,7 @@ impl App {
             tracing::warn!(problem, "a profile was left out");
         }
         privileges::give_up().map_err(|error| AppError::Privileges(error.into()))?;
-        Ok(App { config: Arc::new(config), state_dir, listeners, media, catalog })
+        Ok(App { config: Arc::new(config), owner, mistakes, state_dir, listeners, media, catalog })
     }
 
     /// Runs until `stop` resolves: stop accepting, a few seconds for what runs, then the inventory last.
@@ -92,12 +121,15 @@ impl App {
     /// # Errors
     /// [`AppError`] if the state cannot be opened or the network side cannot go on.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), AppError> {
-        let App { config, state_dir, listeners, media, catalog } = self;
+        let App { config, owner, mistakes, state_dir, listeners, media, catalog } = self;
         let page = TcpListener::from_std(listeners.page).map_err(AppError::Page)?;
         let inventory = Inventory::open(OpenOptions::new(&state_dir))
             .map_err(|source| AppError::Inventory { path: state_dir.clone(), source: Box::new(source) })?;
         let local = listen_locally(&state_dir)?;
         let auth = Auth::new(inventory.clone()).await.map_err(|error| AppError::Auth(Box::new(error)))?;
+        if let Some((name, password)) = owner {
+            auth.adopt_owner(&name, password).await.map_err(|error| AppError::Auth(Box::new(error)))?;
+        }
         let (view, seen) =
             watch::channel(Arc::new(NetworkView { boot_port: config.boot_port, ..NetworkView::default() }));
         let desk = Desk::new(inventory.clone(), media.clone(), config.clone());
@@ -118,6 +150,9 @@ impl App {
             .await;
         if let Err(error) = started {
             tracing::error!(error = crate::chain(&error), "the start could not be recorded");
+        }
+        if let Err(error) = tell_mistakes(&inventory, mistakes).await {
+            tracing::error!(error = crate::chain(&error), "mistakes in the settings could not be told");
         }
         if let Ok(address) = page.local_addr() {
             tracing::info!(%address, "the page is served");
@@ -177,4 +212,23 @@ fn make_private_folder(path: &Path) -> io::Result<()> {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode & !0o077))?;
     }
     Ok(())
+}
+
+/// The alarm that names mistakes of the settings; gone when there are none.
+const MISTAKES: &str = "settings";
+
+async fn tell_mistakes(inventory: &Inventory, mistakes: Vec<String>) -> Result<(), TransactError<StoreError>> {
+    for mistake in &mistakes {
+        tracing::warn!(mistake, "this setting stands at its default");
+    }
+    inventory
+        .transact(move |tx| match mistakes.as_slice() {
+            [] => tx.settle_alarm(MISTAKES, Actor::Box).map(drop),
+            [first, rest @ ..] => {
+                let more = if rest.is_empty() { String::new() } else { format!(", and {} more", rest.len()) };
+                let text = format!("A mistake in the settings: {first}{more}. Such settings stand at their defaults.");
+                tx.raise_alarm(MISTAKES, None, CleanText::new(&text))
+            }
+        })
+        .await
 }

@@ -54,6 +54,7 @@ pub async fn ask(client: &Client, command: &Command, shown: &Shown) -> anyhow::R
         | Command::Config(_)
         | Command::NetUp { .. }
         | Command::Restore { .. }
+        | Command::CardSetup(_)
         | Command::Openapi => bail!("this command needs no running daemon"),
     };
     shown.answer(command, &answer);

@@ -16,14 +16,21 @@ use std::path::PathBuf;
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Runs the box.
-    Serve(ConfigFile),
+    Serve(ServeArgs),
     /// Names every mistake of a settings file.
     CheckConfig { file: PathBuf },
+    /// Makes the box what its SD card says: accounts, name, reset. Part of its start, needs root.
+    CardSetup(CardSetupArgs),
     /// Settings.
     #[command(subcommand)]
     Config(ConfigCommand),
     /// Gives an interface an address: by DHCP, else 192.168.77.1. One-shot, needs root.
-    NetUp { interface: Option<String> },
+    NetUp {
+        interface: Option<String>,
+        /// Takes interface and address from the rackberry.toml in this folder, if they stand there.
+        #[arg(long, value_name = "FOLDER")]
+        card: Option<PathBuf>,
+    },
     /// Hosts.
     #[command(subcommand)]
     Host(HostCommand),
@@ -73,12 +80,44 @@ pub struct ConfigFile {
     pub config: Option<PathBuf>,
 }
 
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    #[command(flatten)]
+    pub file: ConfigFile,
+    /// Takes the rackberry.toml in this folder, the way of the SD card: a setting with a mistake stands at its default,
+    /// and an alarm names it.
+    #[arg(long, value_name = "FOLDER", conflicts_with = "config")]
+    pub card: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct CardSetupArgs {
+    /// Where the card's FAT partition is mounted.
+    pub card: PathBuf,
+    /// A folder for what init takes from here; of this start alone.
+    #[arg(long, default_value = "/run/card")]
+    pub out: PathBuf,
+    /// The folder of the root's own passwd, shadow and group.
+    #[arg(long, default_value = "/etc")]
+    pub base: PathBuf,
+    /// Folders beside the state folder that a reset empties.
+    #[arg(long, value_name = "FOLDER")]
+    pub wipe: Vec<PathBuf>,
+    /// The card is mounted read-only: it is made writable while something is written.
+    #[arg(long)]
+    pub remount: bool,
+}
+
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
     /// Every value and where it comes from.
     Show(ConfigFile),
     /// The sample file: every setting with its meaning and default.
-    Sample,
+    Sample {
+        /// The one for the SD card: with the box's own part, everything commented out.
+        #[arg(long)]
+        card: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]

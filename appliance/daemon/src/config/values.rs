@@ -5,10 +5,10 @@ use std::net::Ipv4Addr;
 use toml::de::DeValue;
 
 /// Seconds. Longer waits are no settings but mistakes.
-pub(super) const DAY: u64 = 86_400;
+pub(crate) const DAY: u64 = 86_400;
 
 /// A value as TOML writes it, as far as settings use it.
-pub(super) enum Scalar<'a> {
+pub(crate) enum Scalar<'a> {
     Text(&'a str),
     Number(u64),
     Switch(bool),
@@ -16,7 +16,7 @@ pub(super) enum Scalar<'a> {
     Table(Vec<(&'a str, &'a str)>),
 }
 
-pub(super) fn scalar<'a>(value: &'a DeValue<'_>) -> Result<Scalar<'a>, String> {
+pub(crate) fn scalar<'a>(value: &'a DeValue<'_>) -> Result<Scalar<'a>, String> {
     match value {
         DeValue::String(text) => Ok(Scalar::Text(text.as_ref())),
         DeValue::Boolean(on) => Ok(Scalar::Switch(*on)),
@@ -40,53 +40,53 @@ pub(super) fn scalar<'a>(value: &'a DeValue<'_>) -> Result<Scalar<'a>, String> {
     }
 }
 
-pub(super) fn text(value: Scalar<'_>) -> Result<String, String> {
+pub(crate) fn text(value: Scalar<'_>) -> Result<String, String> {
     match value {
         Scalar::Text(text) => Ok(text.to_owned()),
         _ => Err("takes a text in quotes".to_owned()),
     }
 }
 
-pub(super) fn switch(value: Scalar<'_>) -> Result<bool, String> {
+pub(crate) fn switch(value: Scalar<'_>) -> Result<bool, String> {
     match value {
         Scalar::Switch(on) => Ok(on),
         _ => Err("takes true or false".to_owned()),
     }
 }
 
-pub(super) fn number(value: Scalar<'_>, least: u64, most: u64) -> Result<u64, String> {
+pub(crate) fn number(value: Scalar<'_>, least: u64, most: u64) -> Result<u64, String> {
     match value {
         Scalar::Number(n) if (least..=most).contains(&n) => Ok(n),
         _ => Err(format!("takes a whole number from {least} to {most}")),
     }
 }
 
-pub(super) fn port(value: Scalar<'_>, least: u64) -> Result<u16, String> {
+pub(crate) fn port(value: Scalar<'_>, least: u64) -> Result<u16, String> {
     number(value, least, 65_535).and_then(|n| u16::try_from(n).map_err(|error| error.to_string()))
 }
 
-pub(super) fn count(value: Scalar<'_>, most: u64) -> Result<usize, String> {
+pub(crate) fn count(value: Scalar<'_>, most: u64) -> Result<usize, String> {
     number(value, 1, most).and_then(|n| usize::try_from(n).map_err(|error| error.to_string()))
 }
 
-pub(super) fn address(text: &str) -> Result<Ipv4Addr, String> {
+pub(crate) fn address(text: &str) -> Result<Ipv4Addr, String> {
     text.trim().parse().map_err(|_| format!("\"{text}\" is no IPv4 address; write it as 192.168.77.1"))
 }
 
-pub(super) fn addresses(value: Scalar<'_>) -> Result<Vec<Ipv4Addr>, String> {
+pub(crate) fn addresses(value: Scalar<'_>) -> Result<Vec<Ipv4Addr>, String> {
     match value {
         Scalar::List(list) => list.into_iter().map(address).collect(),
         _ => Err("takes a list, for example [\"192.168.77.1\"]".to_owned()),
     }
 }
 
-pub(super) fn pool(range: &str) -> Result<(Ipv4Addr, Ipv4Addr), String> {
+pub(crate) fn pool(range: &str) -> Result<(Ipv4Addr, Ipv4Addr), String> {
     let (first, last) = range.split_once('-').ok_or("takes FIRST-LAST")?;
     let (first, last) = (address(first)?, address(last)?);
     if first > last { Err("the first address lies behind the last".to_owned()) } else { Ok((first, last)) }
 }
 
-pub(super) fn options(value: Scalar<'_>) -> Result<Vec<DhcpOption>, String> {
+pub(crate) fn options(value: Scalar<'_>) -> Result<Vec<DhcpOption>, String> {
     let Scalar::Table(pairs) = value else {
         return Err("takes a table, for example { 42 = \"192.168.77.1\" }".to_owned());
     };
@@ -94,6 +94,6 @@ pub(super) fn options(value: Scalar<'_>) -> Result<Vec<DhcpOption>, String> {
     pairs.into_iter().map(read).collect()
 }
 
-pub(super) fn optional<T>(text: &str, read: impl FnOnce(&str) -> Result<T, String>) -> Result<Option<T>, String> {
+pub(crate) fn optional<T>(text: &str, read: impl FnOnce(&str) -> Result<T, String>) -> Result<Option<T>, String> {
     if text.is_empty() { Ok(None) } else { read(text).map(Some) }
 }

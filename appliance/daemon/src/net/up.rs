@@ -29,10 +29,20 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub enum NetUp {
     /// It had one.
     Kept(Ipv4Addr, u8),
+    /// A person chose it.
+    Fixed(Ipv4Addr, u8),
     /// A DHCP server gave it.
     Leased { address: Ipv4Addr, prefix: u8, gateway: Option<Ipv4Addr>, dns: Vec<Ipv4Addr>, server: Ipv4Addr },
     /// Nobody answered.
     Fallback,
+}
+
+/// An address that a person chose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FixedAddress {
+    pub address: Ipv4Addr,
+    pub prefix: u8,
+    pub gateway: Option<Ipv4Addr>,
 }
 
 /// Why the interface stays without an address.
@@ -52,29 +62,36 @@ pub enum NetUpError {
     },
 }
 
-/// Does what is missing: with an address nothing; without one DHCP for `patience`, else 192.168.77.1/24.
+/// Does what is missing: with an address nothing; without one the `fixed` one, or DHCP for `patience`, else
+/// 192.168.77.1/24.
 ///
 /// Blocks; needs root. `random` becomes the transaction id. A leased address is set without a lifetime: the box's
 /// address must not vanish under running installs.
 ///
 /// # Errors
 /// [`NetUpError`].
-pub fn net_up(named: Option<&str>, patience: Duration, random: u32) -> Result<(Interface, NetUp), NetUpError> {
+pub fn net_up(
+    named: Option<&str>,
+    fixed: Option<FixedAddress>,
+    patience: Duration,
+    random: u32,
+) -> Result<(Interface, NetUp), NetUpError> {
     let mut netlink = Netlink::open()?;
     let interface = settle(&mut netlink, named)?;
     if let Some((address, prefix)) = interface.addresses.first().copied() {
         return Ok((interface, NetUp::Kept(address, prefix)));
     }
-    let up = match lease(&interface, patience, random)? {
-        Some(reply) => {
-            let prefix = reply.mask.map_or(24, |mask| u8::try_from(u32::from(mask).leading_ones()).unwrap_or(24));
-            NetUp::Leased { address: reply.yiaddr, prefix, gateway: reply.router, dns: reply.dns, server: reply.server }
-        }
-        None => NetUp::Fallback,
-    };
-    let (address, prefix, gateway) = match &up {
-        NetUp::Leased { address, prefix, gateway, .. } => (*address, *prefix, *gateway),
-        NetUp::Fallback | NetUp::Kept(..) => (FALLBACK, FALLBACK_PREFIX, None),
+    let (address, prefix, gateway, up) = match fixed {
+        Some(fixed) => (fixed.address, fixed.prefix, fixed.gateway, NetUp::Fixed(fixed.address, fixed.prefix)),
+        None => match lease(&interface, patience, random)? {
+            Some(reply) => {
+                let prefix = reply.mask.map_or(24, |mask| u8::try_from(u32::from(mask).leading_ones()).unwrap_or(24));
+                let (address, gateway) = (reply.yiaddr, reply.router);
+                let up = NetUp::Leased { address, prefix, gateway, dns: reply.dns, server: reply.server };
+                (address, prefix, gateway, up)
+            }
+            None => (FALLBACK, FALLBACK_PREFIX, None, NetUp::Fallback),
+        },
     };
     netlink.add_address(Address { index: interface.index, address, prefix })?;
     if let Some(gateway) = gateway {
