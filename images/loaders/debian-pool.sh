@@ -122,7 +122,13 @@ pool_fetch() {
                     die "$name $version from the mirror has another SHA-256 than $lock says: refusing it"
             else
                 newest=$name
-                case $name in linux-image-[0-9]*) newest=$(pool_newest_kernel) ;; esac
+                # Late kernels come in parts, each with the version in its name.
+                case $name in
+                linux-image-[0-9]* | linux-base-[0-9]* | linux-binary-[0-9]* | linux-modules-[0-9]*)
+                    newest=$(pool_newest_kernel)
+                    newest=${name%%-[0-9]*}-${newest#linux-image-}
+                    ;;
+                esac
                 deb=$(pool_download "$newest") || die "cannot download $name ($suite $arch) from $POOL_MIRROR"
                 say "warning: $name $version is gone from $suite ($arch); took $newest $(dpkg-deb -f "$deb" Version), whose signature apt verified. Renew ${lock##*/}."
             fi

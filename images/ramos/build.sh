@@ -12,6 +12,8 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source-path=SCRIPTDIR source=../loaders/debian-pool.sh
 . "$here/../loaders/debian-pool.sh"
+# shellcheck source-path=SCRIPTDIR source=../debian-parts.sh
+. "$here/../debian-parts.sh"
 # shellcheck source-path=SCRIPTDIR source=packages.sh
 . "$here/packages.sh"
 
@@ -60,46 +62,12 @@ fetch_packages() {
     depmod -b "$work/kernel/usr" "$release"
 }
 
-# Fills depends[NAME] with "file dependency-files..." and softdeps[NAME] with names, for the whole kernel.
-declare -A depends softdeps builtin stage_of
-read_kernel_index() {
-    local line name word rest
-    while read -r line; do
-        name=$(module_name "${line%%:*}")
-        depends[$name]="${line%%:*}${line#*:}"
-    done <"$modules/modules.dep"
-    while read -r line; do
-        builtin[$(module_name "$line")]=1
-    done <"$modules/modules.builtin"
-    while read -r word name rest; do
-        [ "$word" = softdep ] || continue
-        for word in $rest; do
-            case $word in *:) ;; *) softdeps[${name//-/_}]+=" ${word//-/_}" ;; esac
-        done
-    done <"$modules/modules.softdep"
-}
-
-# stage_of[FILE]: early wins over main, for main may lean on early and not the other way.
-choose() { # STAGE NAME
-    local file name=${2//-/_}
-    if [ -z "${depends[$name]:-}" ]; then
-        [ -n "${builtin[$name]:-}" ]
-        return
-    fi
-    for file in ${depends[$name]}; do
-        [ -z "${stage_of[$file]:-}" ] || continue
-        stage_of[$file]=$1
-        for name in ${softdeps[$(module_name "$file")]:-}; do
-            choose "$1" "$name" || true
-        done
-    done
-}
-
+# Early wins over main, for main may lean on early and not the other way.
 choose_modules() {
     local stage name missing=()
     for stage in early main; do
         for name in $(driver_names "$here/drivers.list" "$stage" "$arch"); do
-            choose "$stage" "$name" || missing+=("$name")
+            kernel_choose "$stage" "$name" || missing+=("$name")
         done
     done
     [ ${#missing[@]} = 0 ] || die "the kernel $release has no ${missing[*]}: correct drivers.list"
@@ -156,37 +124,16 @@ place_indexes() {
     rmdir "$work/main/lib/modules/$release"
 }
 
-# The tools with the libraries they name, found by reading the programs, not by running them.
 place_tools() {
-    local queue=() file lib
-    for file in "${PROGRAMS[@]}"; do
-        install -D -m 755 "$(first "$work/tools/usr/sbin/$file" "$work/tools/usr/bin/$file" "$work/tools/sbin/$file")" \
-            "$work/main/usr/bin/$file"
-        queue+=("$work/main/usr/bin/$file")
-    done
-    while [ ${#queue[@]} -gt 0 ]; do
-        file=${queue[0]}
-        queue=("${queue[@]:1}")
-        for lib in $(readelf -d "$file" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p'); do
-            [ ! -e "$work/main/usr/lib/$lib" ] || continue
-            install -D -m 755 "$(first "$work"/tools/usr/lib/*-linux-gnu*/"$lib" "$work"/tools/lib/*-linux-gnu*/"$lib")" \
-                "$work/main/usr/lib/$lib"
-            queue+=("$work/main/usr/lib/$lib")
-        done
+    local program
+    for program in "${PROGRAMS[@]}"; do
+        place_program "$work/main" "$program" "$work/tools"
     done
     # The name of the program interpreter is part of the ABI.
     case $arch in
     x86_64) ln -s usr/lib "$work/main/lib64" ;;
     aarch64) ln -s ../usr/lib/ld-linux-aarch64.so.1 "$work/main/lib/ld-linux-aarch64.so.1" ;;
     esac
-}
-
-first() {
-    local path
-    for path in "$@"; do
-        [ -e "$path" ] && printf '%s\n' "$path" && return
-    done
-    die "a package lacks $1"
 }
 
 place_licences() {
@@ -234,9 +181,6 @@ make_early() {
         zstd -q -19 -T1 >"$out/early.img"
 }
 
-stamp() { find "$1" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +; }
-digest() { sha256sum <"$1" | cut -d ' ' -f 1; }
-
 write_manifest() {
     local file deb
     {
@@ -262,10 +206,9 @@ write_manifest() {
     } >"$out/manifest.json.new"
     mv "$out/manifest.json.new" "$out/manifest.json"
 }
-commas() { sed '$!s/$/,/'; }
 
 fetch_packages
-read_kernel_index
+kernel_index "$modules"
 choose_modules
 mkdir -p "$work"/{early,main}
 place_modules

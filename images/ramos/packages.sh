@@ -26,13 +26,6 @@ debian_arch() {
 # The kernel's package name holds its version, so the lock says which one.
 locked_kernel() { awk -v s="$SUITE" -v a="$2" '$1 == s && $2 == a && $3 ~ /^linux-image-[0-9]/ { print $3 }' "$1"; }
 
-# A module's name as the kernel says it.
-module_name() {
-    local name=${1##*/}
-    name=${name%%.ko*}
-    printf '%s\n' "${name//-/_}"
-}
-
 driver_names() { # LIST STAGE ARCH
     awk -v stage="$2" -v arch="$3" '$1 == stage && ($2 == "all" || $2 == arch) { for (i = 3; i <= NF; i++) print $i }' "$1"
 }

@@ -6,6 +6,8 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source-path=SCRIPTDIR source=../loaders/debian-pool.sh
 . "$here/../loaders/debian-pool.sh"
+# shellcheck source-path=SCRIPTDIR source=../debian-parts.sh
+. "$here/../debian-parts.sh"
 # shellcheck source-path=SCRIPTDIR source=packages.sh
 . "$here/packages.sh"
 export LC_ALL=C
