@@ -1,0 +1,248 @@
+#!/usr/bin/env bash
+# Composes the SD card from pinned Debian packages, our program, and what it serves.
+#
+#   buildroot/compose/build.sh --program RACKBERRY --out OUTDIR [--share SHARE] [--mirror URL]
+#
+# RACKBERRY is the static program for aarch64; SHARE holds loaders/, ramos/<arch>/ and catalog/, and is left out of a bare card.
+# OUTDIR/rackberry.img    the card: what ../board/layout says, with slot A filled
+#        manifest.json    its packages, files and sizes, also in the card at /etc/rackberry/; written last
+# The same inputs and the same squashfs-tools, e2fsprogs, dosfstools, mtools, fdisk, cpio, zstd and kmod give the same bytes.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source-path=SCRIPTDIR source=../../images/loaders/debian-pool.sh
+. "$here/../../images/loaders/debian-pool.sh"
+# shellcheck source-path=SCRIPTDIR source=../../images/debian-parts.sh
+. "$here/../../images/debian-parts.sh"
+# shellcheck source-path=SCRIPTDIR source=packages.sh
+. "$here/packages.sh"
+# shellcheck source-path=SCRIPTDIR source=../board/layout
+. "$here/../board/layout"
+# shellcheck source-path=SCRIPTDIR source=../initramfs/grow.sh
+. "$here/../initramfs/grow.sh"
+
+export SOURCE_DATE_EPOCH=1767225600 LC_ALL=C TZ=UTC
+umask 022
+
+program='' share='' out='' mirror=''
+while [ $# -gt 0 ]; do
+    case $1 in
+    --program) program=${2:?} ;;
+    --share) share=${2:?} ;;
+    --out) out=${2:?} ;;
+    --mirror) mirror=${2:?} ;;
+    *) die "usage: build.sh --program RACKBERRY --out OUTDIR [--share SHARE] [--mirror URL]" ;;
+    esac
+    shift 2
+done
+[ -x "$program" ] || die "--program: $program is not a program"
+[ -z "$share" ] || [ -d "$share/loaders" ] || die "--share: there are no loaders in $share"
+[ -n "$out" ] || die "--out OUTDIR is missing"
+need mksquashfs:squashfs-tools zstd cpio depmod:kmod readelf:binutils sfdisk:fdisk mkfs.vfat:dosfstools mcopy:mtools mke2fs:e2fsprogs
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+mkdir -p "$out"
+out=$(cd "$out" && pwd)
+rm -f "$out/manifest.json"
+mkdir -p "$work"/{boot,root,store,kernel,tools,memtest}
+packages=()
+
+# Unpacks packages of one suite into a folder of $work.
+take() { # FOLDER SUITE ARCH PACKAGE...
+    local folder=$1 suite=$2 arch=$3 package
+    shift 3
+    pool_open "$suite" "$arch" "$mirror"
+    pool_fetch "$LOCK" "$work/debs" "$@"
+    for package in "$@"; do
+        pool_unpack "$work/debs/$package.deb" "$work/$folder"
+        packages+=("$package")
+    done
+}
+
+fetch_packages() {
+    local kernel
+    # The kernel's packages have its version in their names, so the lock says which.
+    mapfile -t kernel < <(awk -v s="$KERNEL_SUITE" '$1 == s && $2 == "arm64" { print $3 }' "$LOCK")
+    take kernel "$KERNEL_SUITE" arm64 "${kernel[@]}"
+    take tools "$SUITE" arm64 "$FIRMWARE" "$BUSYBOX" "${TOOLS[@]}"
+    [ -z "$share" ] || take memtest "$SUITE" amd64 "$MEMTEST"
+    modules=$(first "$work"/kernel/usr/lib/modules/*)
+    release=${modules##*/}
+    depmod -b "$work/kernel/usr" "$release"
+}
+
+choose_modules() {
+    local name missing=()
+    kernel_index "$modules"
+    # shellcheck disable=SC2013 # words are what is wanted
+    for name in $(grep -v '^#' "$here/../board/drivers.list"); do
+        kernel_choose card "$name" || missing+=("$name")
+    done
+    [ ${#missing[@]} = 0 ] || die "the kernel $release has no ${missing[*]}: correct drivers.list"
+}
+
+applets() { # BIN APPLET...
+    local bin=$1 applet
+    shift
+    for applet in "$@"; do
+        [ -e "$bin/$applet" ] || ln -s busybox "$bin/$applet"
+    done
+}
+
+make_initramfs() {
+    local root=$work/initramfs file
+    mkdir -p "$root"/{bin,etc,dev,proc,sys,run,root}
+    ln -s bin "$root/sbin"
+    install -m 755 "$(first "$work/tools/usr/bin/busybox" "$work/tools/bin/busybox")" "$root/bin/busybox"
+    applets "$root/bin" "${EARLY_APPLETS[@]}"
+    install -m 755 "$here/../initramfs/init" "$root/init"
+    install -m 644 "$here/../board/layout" "$here"/../initramfs/{slots,grow}.sh "$root/etc/"
+    for file in "${!stage_of[@]}"; do
+        install -D -m 644 "$modules/$file" "$root/lib/modules/$release/$file"
+    done
+    cp "$modules"/modules.{builtin,builtin.modinfo,order} "$root/lib/modules/$release/"
+    depmod -b "$root" "$release"
+    for file in "$root/lib/modules/$release"/modules.*; do
+        case ${file##*.} in dep | alias | symbols | softdep | builtin) ;; *) rm "$file" ;; esac
+    done
+    stamp "$root"
+    (cd "$root" && find . -mindepth 1 -print0 | sort -z | cpio --quiet --null -o -H newc --reproducible -R 0:0) |
+        zstd -q -19 -T1 >"$work/boot/initramfs.img"
+}
+
+make_boot() {
+    local file
+    install -m 644 "$(first "$modules/vmlinuz" "$work"/kernel/boot/vmlinuz-*)" "$work/boot/vmlinuz"
+    for file in "${LOADERS[@]}"; do
+        install -m 644 "$(first "$work/tools/usr/lib/raspi-firmware/$file")" "$work/boot/$file"
+    done
+    for file in "${TREES[@]}"; do
+        install -m 644 "$(first "$modules/dtb/broadcom/$file.dtb" "$work/kernel/usr/lib/linux-image-$release/broadcom/$file.dtb")" \
+            "$work/boot/$file.dtb"
+    done
+    install -m 644 "$here"/../board/{config,cmdline}.txt "$here/../../docs/rackberry.toml" "$work/boot/"
+    install -m 644 "$work/tools/usr/share/doc/$FIRMWARE/copyright" "$work/boot/LICENCE-firmware.txt"
+    stamp "$work/boot"
+}
+
+place_licences() {
+    local package name
+    for package in "${packages[@]}"; do
+        # The package's own word, for a kernel that replaced a vanished one has another name.
+        name=$(dpkg-deb -f "$work/debs/$package.deb" Package)
+        if [ -e "$work/$1/usr/share/doc/$name/copyright" ]; then
+            install -D -m 644 "$work/$1/usr/share/doc/$name/copyright" "$work/root/usr/share/doc/$name/copyright"
+        fi
+    done
+}
+
+make_root() {
+    local root=$work/root folder tool
+    mkdir -p "$root"/{boot,dev,proc,sys,run,tmp,var,srv,root,etc/rackberry,usr/bin,usr/lib,usr/share/rackberry}
+    for folder in bin lib; do ln -s "usr/$folder" "$root/$folder"; done
+    ln -s usr/bin "$root/sbin"
+    ln -s bin "$root/usr/sbin"
+    ln -s /run/modules "$root/usr/lib/modules"
+    cp -r "$here/../rootfs-overlay/." "$root/"
+    printf '%s\n' "$SOURCE_DATE_EPOCH" >"$root/etc/rackberry/built"
+    install -m 755 "$program" "$root/usr/bin/rackberry"
+    install -m 755 "$work/initramfs/bin/busybox" "$root/usr/bin/busybox"
+    for tool in "${PROGRAMS[@]}"; do place_program "$root" "$tool" "$work/tools"; done
+    applets "$root/usr/bin" "${APPLETS[@]}"
+    if [ -n "$share" ]; then
+        cp -rL "$share"/{loaders,catalog} "$root/usr/share/rackberry/"
+        mkdir "$root/usr/share/rackberry/ramos"
+        cp -r "$share"/ramos/* "$root/usr/share/rackberry/ramos/"
+    else
+        cp -r "$here/../../images/catalog" "$root/usr/share/rackberry/"
+    fi
+    for folder in kernel tools memtest; do place_licences "$folder"; done
+    write_manifest >"$root/etc/rackberry/manifest.json"
+    stamp "$root"
+    mksquashfs "$root" "$work/slot.squashfs" -quiet -no-progress -noappend -all-root -no-exports -no-xattrs \
+        -comp zstd -Xcompression-level 19 -b 256K
+}
+
+# What the box has to give before anybody brought it anything.
+make_store() {
+    local root=$work/store
+    mkdir -p "$root"/{images,files}
+    if [ -n "$share" ]; then
+        mkdir "$root/files/memtest"
+        install -m 644 "$work/memtest/boot/memtest86+x64.bin" "$root/files/memtest/x64.bin"
+        install -m 644 "$work/memtest/boot/memtest86+x64.efi" "$root/files/memtest/x64.efi"
+        cat >"$root/files/memtest/memtest.ipxe" <<'END'
+#!ipxe
+# Tests the memory of the machine that is led here; touches no disk.
+iseq ${platform} efi && kernel x64.efi || kernel x64.bin
+boot
+END
+    fi
+    stamp "$root"
+}
+
+write_manifest() {
+    local package file
+    printf '{\n  "kernel": "%s",\n  "program": "%s",\n  "packages": [\n' "$release" "$(digest "$program")"
+    for package in "${packages[@]}"; do
+        # shellcheck disable=SC2016  # the words in ${} are dpkg's
+        printf '    {%s, "sha256": "%s"}\n' "$(dpkg-deb -W --showformat='"name": "${Package}", "version": "${Version}", "architecture": "${Architecture}"' "$work/debs/$package.deb")" \
+            "$(digest "$work/debs/$package.deb")"
+    done | commas
+    printf '  ],\n  "modules": [\n'
+    for file in "${!stage_of[@]}"; do printf '    "%s"\n' "$(module_name "$file")"; done | sort | commas
+    printf '  ],\n  "boot": [\n'
+    (cd "$work/boot" && sha256sum -- *) | sed 's/^\([^ ]*\)  \(.*\)/    {"name": "\2", "sha256": "\1"}/' | commas
+    printf '  ]\n}\n'
+}
+
+# An ext4 whose bytes depend on its content alone.
+ext4() { # FILE LABEL SECTORS UUID FOLDER [MORE...]
+    local file=$1 label=$2 sectors=$3 uuid=$4 folder=$5
+    shift 5
+    rm -f "$file"
+    truncate -s $((sectors * 512)) "$file"
+    E2FSPROGS_FAKE_TIME=$SOURCE_DATE_EPOCH mke2fs -q -F -t ext4 -b 4096 -L "$label" -U "$uuid" -m 0 -d "$folder" \
+        -E "hash_seed=$uuid,root_owner=0:0,lazy_itable_init=0,lazy_journal_init=0" -O '^metadata_csum_seed,^orphan_file' "$@" "$file"
+}
+
+put() { # FILE SECTOR SECTORS
+    [ "$(stat -c %s "$1")" -le $(($3 * 512)) ] || die "${1##*/} has $(stat -c %s "$1") bytes, its partition $(($3 * 512))"
+    dd if="$1" of="$card" bs=1M seek=$(($2 / 2048)) conv=notrunc,sparse status=none
+}
+
+make_card() {
+    local boot=$work/boot.fat
+    card=$out/rackberry.img.new
+    rm -f "$card"
+    truncate -s $(((STORE_START + STORE_SIZE) * 512)) "$card"
+    table | sfdisk -q --no-reread "$card"
+
+    truncate -s $((BOOT_SIZE * 512)) "$boot"
+    mkfs.vfat --invariant -F 32 -s 4 -n RACKBERRY -i "$DISK_ID" -h "$BOOT_START" "$boot" >/dev/null
+    # One after the other in the alphabet's order, with the times of the files.
+    (cd "$work/boot" && for file in *; do mcopy -m -i "$boot" "$file" ::; done)
+    put "$boot" "$BOOT_START" "$BOOT_SIZE"
+    put "$work/slot.squashfs" "$A_START" "$SLOT_SIZE"
+
+    mkdir "$work/empty"
+    stamp "$work/empty"
+    ext4 "$work/state.ext4" rackberry-state "$STATE_SIZE" 7ac0b3e1-0000-4000-8000-000000000005 "$work/empty"
+    put "$work/state.ext4" "$STATE_START" "$STATE_SIZE"
+    # Room for the tables of a large card; the journal cannot grow later.
+    ext4 "$work/store.ext4" rackberry-store "$STORE_SIZE" 7ac0b3e1-0000-4000-8000-000000000006 "$work/store" \
+        -J size=8 -i 65536
+    put "$work/store.ext4" "$STORE_START" "$STORE_SIZE"
+    mv "$card" "$out/rackberry.img"
+}
+
+fetch_packages
+choose_modules
+make_initramfs
+make_boot
+make_store
+make_root
+make_card
+cp "$work/root/etc/rackberry/manifest.json" "$out/manifest.json.new"
+mv "$out/manifest.json.new" "$out/manifest.json"
+say "card ($release): boot files $(du -bcs "$work"/boot/* | awk 'END { printf "%.1f MB", $1 / 1e6 }'), of these kernel $(stat -c %s "$work/boot/vmlinuz" | awk '{ printf "%.1f MB", $1 / 1e6 }') and initramfs $(stat -c %s "$work/boot/initramfs.img" | awk '{ printf "%.1f MB", $1 / 1e6 }'); slot $(stat -c %s "$work/slot.squashfs" | awk '{ printf "%.1f MB", $1 / 1e6 }'); whole $(stat -c %s "$out/rackberry.img" | awk '{ printf "%.1f MB", $1 / 1e6 }')"
