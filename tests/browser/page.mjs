@@ -2,7 +2,9 @@
 // needs a name typed, a restart of the box under open pages, the same without JavaScript, and pictures of all of it.
 //
 // Told by its environment: PAGE (address), CODE (one-time code), SHOTS (folder for pictures), CHROMIUM (program).
-// `please restart` on standard output asks whoever started this to restart the box; a line on standard input says done.
+// Standard output asks whoever started this for two things: `please restart` for a restart of the box, which a line on
+// standard input says is done, and `please write to 40` for machines that write on until 40 %: however slow this
+// machine is, a bar is watched at every step.
 import { chromium } from 'playwright-core';
 import { createInterface } from 'node:readline';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -27,7 +29,7 @@ const browser = await chromium.launch({
 // What must never happen on any page: a request to elsewhere, a script's error, something the policy blocked.
 const wrong = [];
 const watch = context => {
-  context.setDefaultTimeout(20 * SECONDS);
+  context.setDefaultTimeout(60 * SECONDS);
   context.on('request', request => { if (!request.url().startsWith(PAGE)) wrong.push('asked elsewhere: ' + request.url()); });
   context.on('page', page => {
     page.on('pageerror', error => wrong.push('script: ' + error.message));
@@ -47,14 +49,18 @@ const shot = (page, name) => page.screenshot({ path: join(SHOTS, name + '.png'),
 const row = (page, name) => page.locator('#list tr', { has: page.getByRole('link', { name, exact: true }) });
 const chip = (where, word) => where.locator('.chip', { hasText: new RegExp(`^${word}$`) }).waitFor();
 
-// The values a bar takes while nobody touches the page.
+// The values a bar takes while nobody touches the page; the machine goes on whenever one was seen.
+const STEP = 7;
 const rising = async (page, bar, count, what) => {
   const seen = [];
-  const until = Date.now() + 30 * SECONDS;
+  const until = Date.now() + 120 * SECONDS;
   while (seen.length < count) {
     check(Date.now() < until, `${what} moves: ${seen}`);
     const value = await bar.evaluate(bar => bar.value, null, { timeout: 30 * SECONDS }).catch(() => null);
-    if (value !== null && value !== seen.at(-1)) seen.push(value);
+    if (value !== null && value !== seen.at(-1)) {
+      seen.push(value);
+      say(`please write to ${Math.ceil(value) + STEP}`);
+    }
     await page.waitForTimeout(100);
   }
   check(seen.every((value, n) => n === 0 || value > seen[n - 1]), `${what} only rises: ${seen}`);
@@ -102,6 +108,7 @@ try {
   const bar = page.locator('#live progress.thick');
   await bar.waitFor();
   await rising(page, bar, 5, 'the bar of r1-n02');
+  say('please write to 35');
   await page.waitForFunction(() => document.querySelector('#live progress.thick')?.value >= 30);
   await page.locator('#live svg.spark').waitFor();
   check(await marked(page), 'the page was never loaded anew');
@@ -131,6 +138,7 @@ try {
   await lines.next();
   await rising(page, row(page, 'r1-n03').locator('progress'), 3, 'the row of r1-n03 after the restart');
   check(await page.locator('#lost').isHidden(), 'the page is in touch again');
+  say('please write to 100');
   await chip(row(page, 'r1-n02'), 'Running');
   await chip(row(page, 'r1-n03'), 'Running');
   check(await marked(page), 'the list was never loaded anew');

@@ -11,7 +11,7 @@ use std::{
     net::Ipv4Addr,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::{Scope, ScopedJoinHandle},
     time::{Duration, Instant},
@@ -24,7 +24,7 @@ use system_tests::{
 };
 
 /// How long anything may take in all.
-const LIMIT: Duration = Duration::from_secs(300);
+const LIMIT: Duration = Duration::from_secs(900);
 /// What a slow machine says its image has, and how fast it comes.
 const TOTAL: u64 = 294_000_000;
 const RATE: u64 = 11_200_000;
@@ -44,6 +44,8 @@ enum Kind {
 pub struct Rack<'scope> {
     threads: Vec<ScopedJoinHandle<'scope, Result<()>>>,
     stop: Arc<AtomicBool>,
+    /// How far slow machines write until somebody watched them, in percent.
+    ceiling: Arc<AtomicU64>,
 }
 
 impl Drop for Rack<'_> {
@@ -59,7 +61,7 @@ impl<'scope> Rack<'scope> {
     /// When one does not get there.
     pub fn fill(scope: &'scope Scope<'scope, '_>, site: &'scope Site, appliance: &Appliance) -> Result<Self> {
         let api = site::api(appliance);
-        let mut rack = Self { threads: Vec::new(), stop: Arc::new(AtomicBool::new(false)) };
+        let mut rack = Self { threads: Vec::new(), stop: Arc::default(), ceiling: Arc::new(AtomicU64::new(3)) };
         let hosts: Vec<FakeHost> = (1..=8).map(machine).collect();
         let list: Vec<String> = (1..).zip(&hosts).map(|(n, host)| format!("{}, r1-n0{n}", host.mac)).collect();
         api.call("POST", "/hosts", Some(&json!({ "list": list.join("\n") })))?;
@@ -76,10 +78,10 @@ impl<'scope> Rack<'scope> {
                 _ => Kind::Slow,
             };
             site.room.ip(&format!("address add {}/16 dev {ROOM_LINK}", host.address))?;
-            let stop = rack.stop.clone();
+            let (stop, ceiling) = (rack.stop.clone(), rack.ceiling.clone());
             rack.threads.push(scope.spawn(move || {
                 site.room.join_current_thread()?;
-                live(&host, kind, number, &stop)
+                live(&host, kind, number, (&stop, &ceiling))
             }));
         }
         let until = Instant::now() + Duration::from_secs(60);
@@ -94,6 +96,11 @@ impl<'scope> Rack<'scope> {
             wait_for(&api, name, condition, until)?;
         }
         Ok(rack)
+    }
+
+    /// Lets slow machines write on until that many percent.
+    pub fn write_to(&self, percent: u64) {
+        self.ceiling.fetch_max(percent, Ordering::Relaxed);
     }
 
     /// Switches all of them off; the first error that one of them met.
@@ -186,7 +193,7 @@ fn data() -> DiskContent {
 }
 
 /// Boots from the network and does what the box says, until its own system is up or `stop` is set.
-fn live(host: &FakeHost, kind: Kind, seed: u64, stop: &AtomicBool) -> Result<()> {
+fn live(host: &FakeHost, kind: Kind, seed: u64, (stop, ceiling): (&AtomicBool, &AtomicU64)) -> Result<()> {
     let until = Instant::now() + LIMIT;
     let mut life = Life::new(Faults::default(), seed);
     let mut first_boot: Option<String> = None;
@@ -198,7 +205,7 @@ fn live(host: &FakeHost, kind: Kind, seed: u64, stop: &AtomicBool) -> Result<()>
                 while !matches!(agent.hello(), Said::Answer(_)) && !stop.load(Ordering::Relaxed) {
                     std::thread::sleep(Duration::from_millis(100));
                 }
-                first_boot = serve(&mut agent, kind, stop, until)?;
+                first_boot = serve(&mut agent, kind, (stop, ceiling), until)?;
             }
             (Ok(Script::LocalDisk), Some(token)) => {
                 let mut system = FakeAgent::new(host, BOOT, token, &mut life);
@@ -217,7 +224,12 @@ fn live(host: &FakeHost, kind: Kind, seed: u64, stop: &AtomicBool) -> Result<()>
 }
 
 /// One boot of the RAM OS; what the written system has to report with, if one was written.
-fn serve(agent: &mut FakeAgent<'_>, kind: Kind, stop: &AtomicBool, until: Instant) -> Result<Option<String>> {
+fn serve(
+    agent: &mut FakeAgent<'_>,
+    kind: Kind,
+    (stop, ceiling): (&AtomicBool, &AtomicU64),
+    until: Instant,
+) -> Result<Option<String>> {
     let mut first_boot = None;
     while !stop.load(Ordering::Relaxed) {
         let (run, order) = match agent.next(&[], Duration::from_secs(2)) {
@@ -235,7 +247,7 @@ fn serve(agent: &mut FakeAgent<'_>, kind: Kind, stop: &AtomicBool, until: Instan
                 agent.insist(&News::Failed { run, transient: false, message }, until)?;
                 continue;
             }
-            (TaskOrder::WriteImage { .. }, Kind::Slow) => write(agent, &run, stop),
+            (TaskOrder::WriteImage { .. }, Kind::Slow) => write(agent, &run, stop, ceiling),
             (TaskOrder::WriteImage { .. }, Kind::Quick) => {}
             (TaskOrder::Configure { files, .. }, _) => {
                 let token = files.iter().find_map(|file| file.content.split_once("\"token\":\"")?.1.split('"').next());
@@ -252,14 +264,15 @@ fn serve(agent: &mut FakeAgent<'_>, kind: Kind, stop: &AtomicBool, until: Instan
 }
 
 /// Tells progress four times a second, as the agent does; what is lost of it is lost.
-fn write(agent: &mut FakeAgent<'_>, run: &Run, stop: &AtomicBool) {
+fn write(agent: &mut FakeAgent<'_>, run: &Run, stop: &AtomicBool, ceiling: &AtomicU64) {
     let mut done = 0;
     let mut sway = 0;
     while done < TOTAL && !stop.load(Ordering::Relaxed) {
         // A disk is not always equally fast.
         sway = (sway + 7) % 20;
         let rate = RATE + sway * 200_000;
-        done = (done + rate / 4).min(TOTAL);
+        let most = TOTAL * ceiling.load(Ordering::Relaxed).min(100) / 100;
+        done = (done + rate / 4).min(most.max(done));
         let progress = Progress { done_bytes: done, total_bytes: TOTAL, bytes_per_s: rate, written_bytes: done * 4 };
         let _ = agent.report(&News::Progress { run: run.clone(), progress });
         std::thread::sleep(Duration::from_millis(250));

@@ -70,7 +70,7 @@ fn drive(site: &Site, appliance: &mut Appliance, rack: Rack<'_>, node: &Path, ch
     page.env("PAGE", appliance.url("")).env("CODE", code).env("CHROMIUM", chromium).env("SHOTS", &shots);
     page.stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut page = page.spawn().context("start the driver")?;
-    let watched = follow(&mut page, appliance);
+    let watched = follow(&mut page, appliance, &rack);
     let status = page.wait()?;
     let lived = rack.end();
     watched?;
@@ -78,8 +78,8 @@ fn drive(site: &Site, appliance: &mut Appliance, rack: Rack<'_>, node: &Path, ch
     lived
 }
 
-/// Prints what the driver says, and restarts the box when it asks for that.
-fn follow(page: &mut std::process::Child, appliance: &mut Appliance) -> Result<()> {
+/// Prints what the driver says, and does what it asks for.
+fn follow(page: &mut std::process::Child, appliance: &mut Appliance, rack: &Rack<'_>) -> Result<()> {
     let (output, mut input) = (page.stdout.take().context("no output")?, page.stdin.take().context("no input")?);
     for line in BufReader::new(output).lines() {
         let line = line?;
@@ -89,6 +89,7 @@ fn follow(page: &mut std::process::Child, appliance: &mut Appliance) -> Result<(
                 appliance.restart()?;
                 writeln!(input, "done")?;
             }
+            Some(other) if let Some(percent) = other.strip_prefix("write to ") => rack.write_to(percent.parse()?),
             Some(other) => bail!("the driver asks for {other:?}"),
             None => {}
         }

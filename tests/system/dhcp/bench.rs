@@ -352,7 +352,10 @@ impl<'a> Ask<'a> {
                 _ => Message::decode(&envelope.payload)
                     .with_context(|| format!("read the answer {:x?}", envelope.payload)),
             }?;
-            if read.xid == message.xid && read.mac == message.mac {
+            // Whoever requests hears no more offers (RFC 2131, figure 5): on a busy machine a DISCOVER was repeated, and
+            // the answer to the repetition comes late.
+            let late = message.message_type() == kind::REQUEST && read.message_type() == kind::OFFER;
+            if read.xid == message.xid && read.mac == message.mac && !late {
                 return Ok(Some(Seen { message: read, envelope }));
             }
         }
