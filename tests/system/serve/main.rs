@@ -1,5 +1,6 @@
 //! The box as its users meet it: started without settings, asked by command line, API and firmware, stopped, restored.
 
+mod card;
 mod commands;
 mod files;
 mod hosts;
@@ -21,7 +22,7 @@ use system_tests::{
     site::{BOOT, ROOM_LINK},
 };
 
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 pub fn soon() -> Instant {
     Instant::now() + PATIENCE
