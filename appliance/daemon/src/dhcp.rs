@@ -6,6 +6,7 @@
 mod checks;
 mod gate;
 mod lookout;
+mod outbox;
 mod shell;
 mod writer;
 

@@ -8,8 +8,8 @@ pub mod up;
 
 pub use interfaces::{ChooseError, Interface, LinkFacts, choose, default_pool, facts, list};
 pub use netlink::{LinkEvents, Netlink, NetlinkError};
-pub use packet::{LinkPackets, PacketSocket};
-pub use sockets::{LinkSocket, SocketError};
+pub use packet::{LinkPackets, PacketSocket, ToCard};
+pub use sockets::{Inbox, LinkSocket, SocketError};
 pub use up::{FixedAddress, NetUp, NetUpError, net_up};
 
 use std::{io, os::fd::OwnedFd};

@@ -5,12 +5,13 @@ use super::{
     checks::Checks,
     gate::Gate,
     lookout::Lookout,
+    outbox::{Outbox, Ways},
     writer::{Sending, Writer},
 };
-use crate::net::{LinkEvents, LinkFacts, LinkPackets, LinkSocket, Netlink, interfaces};
+use crate::net::{Inbox, LinkEvents, LinkFacts, LinkPackets, LinkSocket, Netlink, interfaces};
 use rackberry_core::{
     dhcp::{
-        Destination, Fact, Ladder, LeaseTable, Link, MessageKind, Mode, Outcome, Packet, Port, Request, asking,
+        Fact, Ladder, LeaseTable, Link, MessageKind, Mode, Outcome, Packet, Port, Request, asking,
         ladder::{ForeignServer, Step},
         reply,
         wire::{SeenReply, decode},
@@ -24,22 +25,16 @@ use std::{
 };
 use tokio::sync::watch;
 
-/// Datagrams taken from one socket before anything is sent.
-const DRAIN: usize = 64;
 /// How long the end waits for the last write.
 const LAST_WRITE: Duration = Duration::from_secs(5);
 const SERVERS: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::BROADCAST, 67);
-const CLIENTS: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::BROADCAST, 68);
 /// Own probes remembered, so that they are not taken for clients.
 const MOST_PROBES: usize = 16;
 
 struct Shell {
-    dhcp: LinkSocket,
-    boot_server: LinkSocket,
+    ways: Ways,
     client: LinkSocket,
-    packets: Option<LinkPackets>,
-    /// Where DHCP answers come from.
-    server_port: u16,
+    outbox: Outbox,
     netlink: Netlink,
     events: LinkEvents,
     facts: LinkFacts,
@@ -67,13 +62,16 @@ pub(super) async fn run(sockets: Sockets, setup: Setup, ports: Ports) -> Result<
     let ladder = Ladder::new(setup.mode, setup.times, setup.remembered, setup.random, now);
     let (index, address) = (setup.facts.index, setup.facts.address);
     let packets = sockets.packet.map(|socket| LinkPackets::new(socket, index, setup.facts.mac, address)).transpose();
-    let server_port = sockets.dhcp.local_addr().map_err(wait)?.port();
+    let port = |socket: &std::net::UdpSocket| socket.local_addr().map(|address| address.port()).map_err(wait);
     let mut shell = Shell {
-        server_port,
-        dhcp: LinkSocket::new(sockets.dhcp, index, address).map_err(wait)?,
-        boot_server: LinkSocket::new(sockets.boot_server, index, address).map_err(wait)?,
+        ways: Ways {
+            ports: (port(&sockets.dhcp)?, port(&sockets.boot_server)?),
+            dhcp: LinkSocket::new(sockets.dhcp, index, address).map_err(wait)?,
+            boot_server: LinkSocket::new(sockets.boot_server, index, address).map_err(wait)?,
+            packets: packets.map_err(wait)?,
+        },
         client: LinkSocket::new(sockets.client, index, address).map_err(wait)?,
-        packets: packets.map_err(wait)?,
+        outbox: Outbox::default(),
         netlink: Netlink::open()?,
         events: LinkEvents::open()?,
         checks: Checks::new(setup.conflict_wait),
@@ -104,28 +102,29 @@ pub(super) async fn run(sockets: Sockets, setup: Setup, ports: Ports) -> Result<
 impl Shell {
     async fn serve(&mut self, device: &str) -> Result<(), DhcpError> {
         let wait = |source| DhcpError::Wait { device: device.to_owned(), source };
-        let mut buffer = vec![0; 2048];
+        let mut inbox = Inbox::default();
         loop {
-            self.due(&mut buffer);
+            self.due(&mut inbox);
+            self.outbox.leave(&self.ways);
             self.writer.start(&*self.ports.record);
             let now = (self.ports.now)();
             let sleep = self.wakeup().since(now).max(Duration::from_millis(1));
             tokio::select! {
                 () = stopped(&mut self.ports.stop) => return Ok(()),
                 (sendings, result) = self.writer.finished() => self.written(sendings, result),
-                ready = self.dhcp.readable() => {
+                ready = self.ways.dhcp.readable() => {
                     ready.map_err(wait)?;
-                    self.drain(Port::Dhcp, &mut buffer);
+                    self.drain(Port::Dhcp, &mut inbox);
                 }
-                ready = self.boot_server.readable() => {
+                ready = self.ways.boot_server.readable() => {
                     ready.map_err(wait)?;
-                    self.drain(Port::BootServer, &mut buffer);
+                    self.drain(Port::BootServer, &mut inbox);
                 }
                 ready = self.client.readable() => {
                     ready.map_err(wait)?;
-                    self.overhear(&mut buffer);
+                    self.overhear(&mut inbox);
                 }
-                ready = arp(self.packets.as_ref()) => {
+                ready = arp(self.ways.packets.as_ref()) => {
                     ready.map_err(wait)?;
                     self.hear();
                 }
@@ -140,12 +139,12 @@ impl Shell {
     }
 
     /// What time alone brings about.
-    fn due(&mut self, buffer: &mut [u8]) {
+    fn due(&mut self, inbox: &mut Inbox) {
         let now = (self.ports.now)();
         let waited = self.lookout.wakeup().is_some_and(|first| first <= now) || self.checks.is_due(now);
         if waited {
             // What another server said meanwhile counts before anything is promised.
-            self.overhear(buffer);
+            self.overhear(inbox);
             self.hear();
         }
         let steps = self.ladder.tick(now);
@@ -177,20 +176,17 @@ impl Shell {
     }
 
     /// Takes what waits on a server port and decides about each.
-    fn drain(&mut self, port: Port, buffer: &mut [u8]) {
+    fn drain(&mut self, port: Port, inbox: &mut Inbox) {
         let now = (self.ports.now)();
-        for _ in 0..DRAIN {
-            let socket = match port {
-                Port::Dhcp => &self.dhcp,
-                Port::BootServer => &self.boot_server,
-            };
-            // WouldBlock: drained. Anything else concerns one datagram (an ICMP error of an earlier answer).
-            let (length, from) = match socket.try_receive(buffer) {
-                Ok(Some(received)) => received,
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
-                Ok(None) | Err(_) => continue,
-            };
-            match decode(buffer.get(..length).unwrap_or_default(), port, from) {
+        let socket = match port {
+            Port::Dhcp => &self.ways.dhcp,
+            Port::BootServer => &self.ways.boot_server,
+        };
+        if let Err(error) = socket.try_receive(inbox) {
+            tracing::trace!("take DHCP packets: {error}");
+        }
+        for (bytes, from) in inbox.datagrams() {
+            match decode(bytes, port, from) {
                 Ok(Packet::Request(request)) => self.admit(*request, now),
                 Ok(Packet::Reply(_)) => {}
                 Err(error) => tracing::trace!(%from, "{error}"),
@@ -238,13 +234,14 @@ impl Shell {
         if !steps.is_empty() {
             self.act(steps);
         }
-        for note in &outcome.notes {
+        // Who is no host and does not boot has no timeline.
+        for note in outcome.notes.iter().filter(|note| host.known || note.kind.boots()) {
             if self.ports.notes.try_send(note.clone()).is_err() {
                 tracing::debug!(mac = %note.mac, "a note for the timeline was lost: too many at once");
             }
         }
         let stage = self.link.stage;
-        if let Some((request, outcome)) = self.checks.hold(self.packets.as_ref(), request, outcome, stage, now) {
+        if let Some((request, outcome)) = self.checks.hold(self.ways.packets.as_ref(), request, outcome, stage, now) {
             self.dispatch(request.port, outcome);
         }
     }
@@ -257,30 +254,7 @@ impl Shell {
         });
         let sending = outcome.reply.map(|bytes| Sending { port, to: outcome.to, bytes });
         if let Some(sending) = self.writer.take(outcome.changes, confirms, sending) {
-            self.send(&sending);
-        }
-    }
-
-    fn send(&self, sending: &Sending) {
-        let socket = match sending.port {
-            Port::Dhcp => &self.dhcp,
-            Port::BootServer => &self.boot_server,
-        };
-        let to = match sending.to {
-            Destination::Broadcast => CLIENTS,
-            Destination::Unicast(to) => to,
-            Destination::Unconfigured { address, mac } => {
-                let to = SocketAddrV4::new(address, CLIENTS.port());
-                match &self.packets {
-                    Some(packets) if packets.send(self.server_port, mac, to, &sending.bytes).is_ok() => return,
-                    // A server that cannot reach a client without an address may broadcast (RFC 2131 section 4.1).
-                    _ => CLIENTS,
-                }
-            }
-        };
-        // A full socket buffer loses the answer; the client asks again.
-        if let Err(error) = socket.send(&sending.bytes, to) {
-            tracing::debug!(%to, "send a DHCP answer: {error}");
+            self.outbox.put(sending);
         }
     }
 
@@ -291,22 +265,18 @@ impl Shell {
             tracing::error!("leases were not written: {text}");
             let _full = self.ports.alerts.try_send(Alert::NotDurable(text));
         }
-        for sending in &sendings {
-            self.send(sending);
+        for sending in sendings {
+            self.outbox.put(sending);
         }
     }
 
     /// Answers of other servers on the client port.
-    fn overhear(&mut self, buffer: &mut [u8]) {
-        for _ in 0..DRAIN {
-            let (length, from) = match self.client.try_receive(buffer) {
-                Ok(Some(received)) => received,
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
-                Ok(None) | Err(_) => continue,
-            };
-            let Ok(Packet::Reply(seen)) = decode(buffer.get(..length).unwrap_or_default(), Port::Dhcp, from) else {
-                continue;
-            };
+    fn overhear(&mut self, inbox: &mut Inbox) {
+        if let Err(error) = self.client.try_receive(inbox) {
+            tracing::trace!("take answers of other servers: {error}");
+        }
+        for (bytes, from) in inbox.datagrams() {
+            let Ok(Packet::Reply(seen)) = decode(bytes, Port::Dhcp, from) else { continue };
             let ours = seen.server == self.link.address || *from.ip() == self.link.address;
             if !ours && matches!(seen.kind, MessageKind::Offer | MessageKind::Ack) {
                 self.foreign(&seen, *from.ip());
@@ -316,7 +286,7 @@ impl Shell {
 
     /// Who has which address, as ARP tells it.
     fn hear(&mut self) {
-        for (address, mac) in self.packets.iter().flat_map(LinkPackets::heard) {
+        for (address, mac) in self.ways.packets.iter().flat_map(LinkPackets::heard) {
             self.checks.heard(address, mac);
         }
     }
@@ -415,6 +385,7 @@ impl Shell {
                 self.writer.start(&*self.ports.record);
                 let (sendings, result) = self.writer.finished().await;
                 self.written(sendings, result);
+                self.outbox.leave(&self.ways);
             }
         };
         if tokio::time::timeout(LAST_WRITE, write_all).await.is_err() {
