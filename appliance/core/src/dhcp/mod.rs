@@ -2,7 +2,8 @@
 //!
 //! | module | one sentence |
 //! |---|---|
-//! | [`wire`] | bytes to [`Request`](wire::Request) and [`Answer`](wire::Answer) to bytes; the only importer of dhcproto |
+//! | [`wire`] | bytes to [`Request`](wire::Request); the only importer of dhcproto |
+//! | [`answer`] | [`Answer`](answer::Answer) to bytes |
 //! | [`asking`] | the client's side: probes, and an address for the box itself |
 //! | [`options`] | the raw option scan: nothing a stranger sends is trusted, nothing is silently lost |
 //! | [`client`] | what kind of client asks, and which loader it is given: the quirks table |
@@ -12,6 +13,7 @@
 //! | [`outcome`] | what the shell does with an answer, and what the timeline gets |
 //! | [`reply`](mod@reply) | puts them together: one packet in, one [`Outcome`] out |
 
+pub mod answer;
 pub mod asking;
 pub mod client;
 mod exchanges;
@@ -23,6 +25,7 @@ pub mod outcome;
 mod pool;
 mod proxy;
 pub mod reply;
+mod slots;
 pub mod table;
 pub mod wire;
 
@@ -31,6 +34,7 @@ pub use ladder::{Ladder, LinkId, Mode, ProbeTimes, Stage};
 pub use link::{HostView, LeaseTimes, Link, Subnet};
 pub use outcome::{Destination, Fact, Note, Outcome};
 pub use reply::reply;
+
 pub use table::{Change, LeaseRow, LeaseTable, Pool};
 pub use wire::{Malformed, MessageKind, Packet, Port, Request};
 

@@ -3,7 +3,7 @@
 //! dhcproto stops silently at the first option it dislikes and asserts the length of others; here each option is taken
 //! as bytes and judged on its own, so that one broken option costs that option alone.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 
 /// Option codes in use here, named as IANA names them.
 pub mod code {
@@ -43,16 +43,18 @@ const OVERLOAD_FILE: u8 = 1;
 const OVERLOAD_SNAME: u8 = 2;
 
 /// The options of one packet; parts of a split option are joined in order of appearance (RFC 3396 7).
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Options {
-    by_code: BTreeMap<u8, Vec<u8>>,
+#[derive(Debug, Clone)]
+pub struct Options<'a> {
+    /// Where an option stands in `values`, by its code; one more than the place, so that zero says "not there".
+    places: [u8; 256],
+    values: Vec<Cow<'a, [u8]>>,
 }
 
-impl Options {
+impl<'a> Options<'a> {
     /// Scans the options field, then `file`, then `sname` where option 52 says so (RFC 3396 5: this order).
     #[must_use]
-    pub fn scan(field: &[u8], file: &[u8], sname: &[u8]) -> Self {
-        let mut options = Options::default();
+    pub fn scan(field: &'a [u8], file: &'a [u8], sname: &'a [u8]) -> Self {
+        let mut options = Options { places: [0; 256], values: Vec::with_capacity(16) };
         options.collect(field);
         let overload = options.first(code::OVERLOAD).unwrap_or(0);
         if overload & OVERLOAD_FILE != 0 {
@@ -65,7 +67,7 @@ impl Options {
     }
 
     /// Takes options until END, the end of the bytes, or one whose length leads beyond them.
-    fn collect(&mut self, mut rest: &[u8]) {
+    fn collect(&mut self, mut rest: &'a [u8]) {
         loop {
             match rest {
                 // Pad (RFC 2132 3.1).
@@ -73,9 +75,21 @@ impl Options {
                 [255, ..] | [] | [_] => return,
                 [code, length, tail @ ..] => {
                     let Some((value, tail)) = tail.split_at_checked(usize::from(*length)) else { return };
-                    self.by_code.entry(*code).or_default().extend_from_slice(value);
+                    self.add(*code, value);
                     rest = tail;
                 }
+            }
+        }
+    }
+
+    fn add(&mut self, code: u8, value: &'a [u8]) {
+        let Some(place) = self.places.get_mut(usize::from(code)) else { return };
+        match self.values.get_mut(usize::from(*place).wrapping_sub(1)) {
+            Some(before) => before.to_mut().extend_from_slice(value),
+            // At most 254 codes, as 0 and 255 carry nothing.
+            None => {
+                self.values.push(Cow::Borrowed(value));
+                *place = u8::try_from(self.values.len()).unwrap_or_default();
             }
         }
     }
@@ -83,7 +97,8 @@ impl Options {
     /// The option's bytes.
     #[must_use]
     pub fn get(&self, code: u8) -> Option<&[u8]> {
-        self.by_code.get(&code).map(Vec::as_slice)
+        let place = self.places.get(usize::from(code))?;
+        self.values.get(usize::from(*place).checked_sub(1)?).map(AsRef::as_ref)
     }
 
     /// The option's first byte.

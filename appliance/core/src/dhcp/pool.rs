@@ -20,7 +20,7 @@ pub(super) struct PoolState {
     pub(super) first: u32,
     pub(super) last: u32,
     /// Next address that nobody ever held; beyond `last` when there is none.
-    pub(super) cursor: u64,
+    cursor: u64,
     /// Addresses given back, the longest free first.
     pub(super) freed: BTreeSet<(Timestamp, u32)>,
     /// Addresses that cannot be given now.
@@ -42,6 +42,13 @@ impl PoolState {
 
     pub(super) fn contains(&self, address: u32) -> bool {
         (self.first..=self.last).contains(&address)
+    }
+
+    /// An address that nobody ever held, each once.
+    pub(super) fn next_unused(&mut self) -> Option<u32> {
+        let address = u32::try_from(self.cursor).ok().filter(|address| *address <= self.last)?;
+        self.cursor += 1;
+        Some(address)
     }
 
     /// Machines nobody knows leave an eighth of the pool to the others.

@@ -1,10 +1,11 @@
 //! Answers without an address: beside another DHCP server on port 67, and on port 4011 (PXE 2.1 2.2).
 
 use super::{
+    answer::Answer,
     client::Kind,
     outcome::{Destination, Fact, Outcome},
     reply::Ask,
-    wire::{Answer, MessageKind},
+    wire::MessageKind,
 };
 use std::net::SocketAddrV4;
 

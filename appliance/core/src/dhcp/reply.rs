@@ -1,6 +1,7 @@
 //! One packet in, one [`Outcome`] out: who is answered, and which options an answer carries.
 
 use super::{
+    answer::Answer,
     client::{Form, Kind, Loader, SCRIPT_PATH, SKIP_DISCOVERY, form, loader_for, pi_vendor_options},
     ladder::Stage,
     lease,
@@ -9,7 +10,7 @@ use super::{
     outcome::{Destination, Fact, Note, Outcome},
     proxy,
     table::{Key, LeaseTable},
-    wire::{Answer, MessageKind, Port, Request},
+    wire::{MessageKind, Port, Request},
 };
 use crate::time::Timestamp;
 use std::{

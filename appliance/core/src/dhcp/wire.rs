@@ -1,8 +1,7 @@
-//! Bytes to [`Request`], [`Answer`] to bytes. The only file that knows dhcproto.
+//! Bytes to [`Request`]. The only file that knows dhcproto.
 //!
-//! dhcproto reads and writes the fixed header; it is handed no options but END, since decoding some of them panics a
-//! debug build and loses others silently. Options are scanned in [`options`](super::options) and written here in our
-//! own order.
+//! dhcproto reads the fixed header; it is handed no options but END, since decoding some of them panics a debug build and
+//! loses others silently. Options are scanned in [`options`](super::options), answers are written in [`answer`](super::answer).
 
 use super::{
     client::{ClientArch, IpxeFeatures},
@@ -13,16 +12,16 @@ use crate::{
     text::CleanText,
 };
 use dhcproto::{
-    Decodable, Decoder, Encodable, Encoder,
-    v4::{Flags, Message, Opcode},
+    Decodable, Decoder,
+    v4::{Message, Opcode},
 };
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 /// The fixed header and the magic cookie (RFC 2131 2).
 pub(super) const HEADER: usize = 240;
 /// Where `sname`, `file` and the cookie lie in it.
-const SNAME: std::ops::Range<usize> = 44..108;
-const FILE: std::ops::Range<usize> = 108..236;
+pub(super) const SNAME: std::ops::Range<usize> = 44..108;
+pub(super) const FILE: std::ops::Range<usize> = 108..236;
 pub(super) const COOKIE: [u8; 4] = [99, 130, 83, 99];
 /// No DHCP message over Ethernet is longer.
 const LONGEST: usize = 1500;
@@ -160,9 +159,13 @@ pub struct Request {
     /// Largest DHCP message the client takes, in bytes of UDP payload.
     pub max_payload: usize,
     /// Whether it has a cookie, and so reads options; old BOOTP clients do not.
-    cookie: bool,
-    header: Message,
+    pub(super) cookie: bool,
+    /// The header as it came, for the answer.
+    pub(super) header: Header,
 }
+
+/// The fixed header without the cookie.
+pub(super) type Header = [u8; HEADER - COOKIE.len()];
 
 /// A server's answer seen on the wire: evidence that somebody else serves here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -214,13 +217,9 @@ pub fn decode(bytes: &[u8], port: Port, from: SocketAddrV4) -> Result<Packet, Ma
     if (htype, hlen) != (1, 6) {
         return Err(Malformed::Hardware { htype, hlen });
     }
-    let mut bare = header_bytes.get(..HEADER - COOKIE.len()).unwrap_or_default().to_vec();
-    bare.extend(COOKIE);
-    bare.push(255);
-    let mut header = Message::decode(&mut Decoder::new(&bare)).map_err(|_| Malformed::Header)?;
-    let raw_mac: [u8; 6] = header_bytes.get(28..34).and_then(|raw| raw.try_into().ok()).ok_or(size)?;
-    header.set_chaddr(&raw_mac);
-    let mac = MacAddr(raw_mac);
+    let raw: Header = *header_bytes.first_chunk().ok_or(size)?;
+    let header = bare(&raw).map_err(|_| Malformed::Header)?;
+    let mac = MacAddr(header_bytes.get(28..34).and_then(|raw| raw.try_into().ok()).ok_or(size)?);
     let file = header_bytes.get(FILE).unwrap_or_default();
     let sname = header_bytes.get(SNAME).unwrap_or_default();
     let options = Options::scan(field, file, sname);
@@ -232,7 +231,7 @@ pub fn decode(bytes: &[u8], port: Port, from: SocketAddrV4) -> Result<Packet, Ma
     match header.opcode() {
         Opcode::BootRequest if !mac.is_station() => Err(Malformed::GroupAddress(mac)),
         Opcode::BootRequest => {
-            let mut request = request(header, &options, port, from, kind, mac);
+            let mut request = request(&header, raw, &options, port, from, kind, mac);
             if kind == MessageKind::Bootp {
                 let own = options.number16(code::MAX_SIZE).map(|limit| usize::from(limit).saturating_sub(IP_UDP));
                 request.max_payload = own.unwrap_or(bytes.len()).clamp(BOOTP, LONGEST - IP_UDP);
@@ -264,9 +263,18 @@ pub fn decode(bytes: &[u8], port: Port, from: SocketAddrV4) -> Result<Packet, Ma
     }
 }
 
+/// The header alone, with END as its only option.
+fn bare(header: &Header) -> dhcproto::error::DecodeResult<Message> {
+    let mut bytes = [0; HEADER + 1];
+    let parts = header.iter().chain(&COOKIE).chain(&[255]);
+    bytes.iter_mut().zip(parts).for_each(|(to, from)| *to = *from);
+    Message::decode(&mut Decoder::new(&bytes))
+}
+
 fn request(
-    header: Message,
-    options: &Options,
+    header: &Message,
+    raw: Header,
+    options: &Options<'_>,
     port: Port,
     from: SocketAddrV4,
     kind: MessageKind,
@@ -317,7 +325,7 @@ fn request(
         host_name: options.get(code::HOST_NAME).map(CleanText::from_bytes).filter(|name| !name.is_empty()),
         max_payload: usize::from(limit).min(LONGEST) - IP_UDP,
         cookie: true,
-        header,
+        header: raw,
     }
 }
 
@@ -340,142 +348,5 @@ impl Request {
     #[must_use]
     pub fn wants(&self, code: u8) -> bool {
         self.parameters.is_empty() || self.parameters.contains(&code)
-    }
-}
-
-/// One option of an answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Entry {
-    code: u8,
-    value: Vec<u8>,
-    required: bool,
-}
-
-/// An answer under construction; [`encode`](Self::encode) puts it into bytes.
-#[derive(Debug, Clone)]
-pub struct Answer {
-    pub yiaddr: Ipv4Addr,
-    pub ciaddr: Ipv4Addr,
-    /// Where the boot file lies; also `sname` and option 66.
-    pub siaddr: Ipv4Addr,
-    /// The broadcast flag is set whatever the client said.
-    pub broadcast: bool,
-    /// Boot file for the header and option 67.
-    pub boot_file: Option<String>,
-    /// Options 66 and `sname`: for TFTP boot files only.
-    pub name_server: bool,
-    options: Vec<Entry>,
-}
-
-impl Answer {
-    /// An answer of `kind` with no other option.
-    #[must_use]
-    pub fn new(kind: MessageKind) -> Self {
-        Answer {
-            yiaddr: Ipv4Addr::UNSPECIFIED,
-            ciaddr: Ipv4Addr::UNSPECIFIED,
-            siaddr: Ipv4Addr::UNSPECIFIED,
-            broadcast: false,
-            boot_file: None,
-            name_server: false,
-            // Option 53 comes first, as every peer puts it.
-            options: vec![Entry { code: code::MESSAGE_TYPE, value: vec![kind.number()], required: true }],
-        }
-    }
-
-    /// Adds an option that must be there; more than 255 bytes are left out.
-    pub fn put(&mut self, code: u8, value: impl Into<Vec<u8>>) -> &mut Self {
-        self.push(code, value.into(), true)
-    }
-
-    /// Adds an option that goes first when the client's limit is near; the later ones go before the earlier ones.
-    pub fn offer(&mut self, code: u8, value: impl Into<Vec<u8>>) -> &mut Self {
-        self.push(code, value.into(), false)
-    }
-
-    /// Adds an option in the place of all of its number.
-    pub fn replace(&mut self, code: u8, value: impl Into<Vec<u8>>) -> &mut Self {
-        self.options.retain(|entry| entry.code != code);
-        self.push(code, value.into(), false)
-    }
-
-    fn push(&mut self, code: u8, value: Vec<u8>, required: bool) -> &mut Self {
-        if value.len() <= 255 && !value.is_empty() {
-            self.options.push(Entry { code, value, required });
-        }
-        self
-    }
-
-    /// The bytes to send for `request`: at least 300, at most what the client takes, all padding after END.
-    ///
-    /// Option 67 is the last one before END, since EDK2 writes a NUL behind its value; option 82 follows it, as the
-    /// last option (RFC 3046 2.2). `None` if not even the required options fit.
-    #[must_use]
-    pub fn encode(&self, request: &Request) -> Option<Vec<u8>> {
-        let mut last = Vec::new();
-        let dotted = self.siaddr.to_string();
-        let bootp = request.kind == MessageKind::Bootp;
-        // To a BOOTP client the header says it; its 64 bytes are for the network.
-        if let Some(file) = self.boot_file.as_ref().filter(|_| !bootp) {
-            if self.name_server {
-                last.push(Entry { code: code::TFTP_NAME, value: dotted.clone().into_bytes(), required: true });
-            }
-            last.push(Entry { code: code::BOOT_FILE, value: file.clone().into_bytes(), required: true });
-        }
-        for part in request.relay.iter().flat_map(|relay| relay.chunks(255)) {
-            // One that came in parts leaves in parts (RFC 3396 6).
-            last.push(Entry { code: code::RELAY, value: part.to_vec(), required: true });
-        }
-        // The message type is what makes an answer a DHCP one (RFC 1534 2).
-        let own = || self.options.iter().filter(|entry| !(bootp && entry.code == code::MESSAGE_TYPE));
-        let mut room = request.max_payload.checked_sub(HEADER + 1)?;
-        for entry in own().chain(&last).filter(|entry| entry.required) {
-            room = room.checked_sub(entry.value.len() + 2)?;
-        }
-        let mut bytes = self.header(request, &dotted)?;
-        if !request.cookie {
-            bytes.truncate(HEADER - COOKIE.len());
-            bytes.resize(MIN_REPLY, 0);
-            return Some(bytes);
-        }
-        for entry in own().chain(&last) {
-            if !entry.required {
-                let Some(left) = room.checked_sub(entry.value.len() + 2) else { continue };
-                room = left;
-            }
-            bytes.push(entry.code);
-            bytes.push(u8::try_from(entry.value.len()).ok()?);
-            bytes.extend_from_slice(&entry.value);
-        }
-        bytes.push(255);
-        if bytes.len() < MIN_REPLY {
-            bytes.resize(MIN_REPLY, 0);
-        }
-        Some(bytes)
-    }
-
-    /// The header and the cookie (RFC 2131 table 3) with option 53 behind it.
-    fn header(&self, request: &Request, dotted: &str) -> Option<Vec<u8>> {
-        let mut header = request.header.clone();
-        header.set_opcode(Opcode::BootReply).set_hops(0).set_secs(0);
-        header.set_ciaddr(self.ciaddr).set_yiaddr(self.yiaddr).set_siaddr(self.siaddr);
-        let mut flags: u16 = header.flags().into();
-        if self.broadcast {
-            flags |= 0x8000;
-        }
-        header.set_flags(Flags::new(flags));
-        header.clear_sname();
-        header.clear_fname();
-        // One byte stays for the NUL.
-        if let Some(file) = self.boot_file.as_ref().filter(|file| file.len() < FILE.len()) {
-            header.set_fname(file.as_bytes());
-        }
-        if self.name_server && self.boot_file.is_some() {
-            header.set_sname(dotted.as_bytes());
-        }
-        let mut bytes = Vec::with_capacity(MIN_REPLY);
-        header.encode(&mut Encoder::new(&mut bytes)).ok()?;
-        bytes.truncate(HEADER);
-        Some(bytes)
     }
 }

@@ -9,3 +9,4 @@ mod pcap;
 mod pxe;
 mod quirks;
 mod replay;
+mod table;
