@@ -15,8 +15,11 @@ use std::{
 pub const NAME: &str = "inventory.db";
 
 /// One step per format, oldest first; a step that was released never changes.
-const MIGRATIONS: &[&str] =
-    &[include_str!("migrations/0001_start.sql"), include_str!("migrations/0002_api_tokens.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001_start.sql"),
+    include_str!("migrations/0002_api_tokens.sql"),
+    include_str!("migrations/0003_leases.sql"),
+];
 
 /// Before it, a checkpoint could corrupt a database in WAL mode.
 const OLDEST_SQLITE: i32 = 3_051_003;
@@ -280,6 +283,39 @@ fn unfinished(path: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rackberry_core::{dhcp::LeaseRow, time::Timestamp};
+
+    #[test]
+    fn leases_of_the_second_format_are_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(NAME);
+        let conn = Connection::open(&path).unwrap();
+        for step in &MIGRATIONS[..2] {
+            conn.execute_batch(step).unwrap();
+        }
+        conn.pragma_update(None, "user_version", 2).unwrap();
+        let rows = [
+            LeaseRow {
+                address: "10.77.255.9".parse().unwrap(),
+                mac: "52:54:00:ab:cd:0e".parse().unwrap(),
+                client_id: None,
+                expires: Timestamp(1),
+            },
+            LeaseRow {
+                address: "192.168.0.255".parse().unwrap(),
+                mac: "02:00:00:00:00:00".parse().unwrap(),
+                client_id: Some(vec![255, 0, 7, 16]),
+                expires: Timestamp(u64::MAX / 4),
+            },
+        ];
+        for row in &rows {
+            let json = serde_json::to_string(row).unwrap();
+            conn.execute("INSERT INTO leases VALUES (?1, ?2)", (row.address.to_string(), json)).unwrap();
+        }
+        drop(conn);
+        let opened = open(dir.path(), None).unwrap();
+        assert_eq!(super::super::leases::leases(&opened.conn).unwrap(), rows);
+    }
 
     #[test]
     fn a_process_that_is_just_being_started_does_not_keep_the_folder_locked() {

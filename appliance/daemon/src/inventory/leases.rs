@@ -2,15 +2,15 @@
 
 use super::{
     error::StoreError,
-    rows::{execute, from_json, many, one, to_json},
+    rows::{execute, many, millis, one, timestamp},
     tx::Tx,
 };
 use rackberry_core::{
     dhcp::{Change, LeaseRow},
     host::MacAddr,
 };
-use rusqlite::Connection;
-use std::net::IpAddr;
+use rusqlite::{Connection, Row, types::Type};
+use std::net::{IpAddr, Ipv4Addr};
 
 impl Tx<'_> {
     /// Every lease, for the DHCP shell's start.
@@ -28,17 +28,16 @@ impl Tx<'_> {
     pub fn change_leases(&mut self, changes: &[Change]) -> Result<(), StoreError> {
         for change in changes {
             match change {
-                Change::Put(lease) => {
-                    let address = lease.address.to_string();
-                    let sql = "INSERT INTO leases (address, json) VALUES (?1, ?2) ON CONFLICT (address)
-                               DO UPDATE SET json = excluded.json";
-                    let json = to_json(lease, &address)?;
-                    execute(self.conn, sql, (&address, json), "store the lease of", &address)?;
+                Change::Put(LeaseRow { address, mac, client_id, expires }) => {
+                    let sql = "INSERT INTO leases (address, mac, client_id, expires) VALUES (?1, ?2, ?3, ?4)
+                               ON CONFLICT (address) DO UPDATE
+                               SET mac = excluded.mac, client_id = excluded.client_id, expires = excluded.expires";
+                    let row = (u32::from(*address), &mac.0[..], client_id, millis(*expires));
+                    execute(self.conn, sql, row, "store the lease of", address)?;
                 }
                 Change::Remove(address) => {
-                    let address = address.to_string();
                     let sql = "DELETE FROM leases WHERE address = ?1";
-                    execute(self.conn, sql, [&address], "remove the lease of", &address)?;
+                    execute(self.conn, sql, [u32::from(*address)], "remove the lease of", address)?;
                 }
             }
         }
@@ -50,17 +49,27 @@ impl Tx<'_> {
     /// # Errors
     /// [`StoreError`].
     pub fn lease_moved(&self, mac: MacAddr, address: IpAddr) -> Result<bool, StoreError> {
-        let address = address.to_canonical().to_string();
-        let sql = "SELECT json FROM leases WHERE address = ?1";
-        let json = one(self.conn, sql, [&address], &address, |row| row.get::<_, String>(0))?;
-        let lease: Option<LeaseRow> = json.map(|json| from_json(&json, &address)).transpose()?;
+        let IpAddr::V4(address) = address.to_canonical() else { return Ok(false) };
+        let sql = "SELECT address, mac, client_id, expires FROM leases WHERE address = ?1";
+        let lease = one(self.conn, sql, [u32::from(address)], address, lease)?;
         Ok(lease.is_some_and(|lease| lease.mac == mac && self.now() < lease.expires))
     }
 }
 
 pub(super) fn leases(conn: &Connection) -> Result<Vec<LeaseRow>, StoreError> {
-    let rows = many(conn, "SELECT address, json FROM leases", [], "leases", |row| {
-        Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
+    many(conn, "SELECT address, mac, client_id, expires FROM leases", [], "leases", lease)
+}
+
+fn lease(row: &Row<'_>) -> rusqlite::Result<LeaseRow> {
+    let mac: Vec<u8> = row.get(1)?;
+    let mac = mac.try_into().map_err(|mac: Vec<u8>| {
+        let error = format!("{} bytes are no MAC address", mac.len());
+        rusqlite::Error::FromSqlConversionFailure(1, Type::Blob, error.into())
     })?;
-    rows.into_iter().map(|(address, json)| from_json(&json, format_args!("lease {address}"))).collect()
+    Ok(LeaseRow {
+        address: Ipv4Addr::from(row.get::<_, u32>(0)?),
+        mac: MacAddr(mac),
+        client_id: row.get(2)?,
+        expires: timestamp(row.get(3)?),
+    })
 }
