@@ -2,10 +2,10 @@
 
 use super::{
     client::{Kind, PiModel},
-    ladder::Stage,
     link::Subnet,
     outcome::{Destination, Fact, Outcome},
     reply::Ask,
+    stage::Stage,
     table::LeaseTable,
     wire::{MessageKind, Port},
 };

@@ -1,7 +1,7 @@
 //! What the shell knows about the link a packet came from and about the host that sent it.
 
 use super::{
-    ladder::Stage,
+    stage::Stage,
     wire::{MessageKind, Port, Request},
 };
 use crate::{host::Strategy, option::DhcpOption, text::HostName};

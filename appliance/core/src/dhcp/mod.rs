@@ -8,6 +8,7 @@
 //! | [`options`] | the raw option scan: nothing a stranger sends is trusted, nothing is silently lost |
 //! | [`client`] | what kind of client asks, and which loader it is given: the quirks table |
 //! | [`table`] | who holds which address |
+//! | [`stage`] | what the box may do on a link |
 //! | [`ladder`] | whether this link may be served at all |
 //! | [`link`] | what the shell knows about the link and about the host that asks |
 //! | [`outcome`] | what the shell does with an answer, and what the timeline gets |
@@ -26,15 +27,16 @@ mod pool;
 mod proxy;
 pub mod reply;
 mod slots;
+pub mod stage;
 pub mod table;
 pub mod wire;
 
 pub use client::{ClientArch, Kind, Loader};
-pub use ladder::{Ladder, LinkId, Mode, ProbeTimes, Stage};
+pub use ladder::{Ladder, ProbeTimes};
 pub use link::{HostView, LeaseTimes, Link, Subnet};
 pub use outcome::{Destination, Fact, Note, Outcome};
 pub use reply::reply;
-
+pub use stage::{LinkId, Mode, Stage};
 pub use table::{Change, LeaseRow, LeaseTable, Pool};
 pub use wire::{Malformed, MessageKind, Packet, Port, Request};
 

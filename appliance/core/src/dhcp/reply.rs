@@ -3,12 +3,12 @@
 use super::{
     answer::Answer,
     client::{Form, Kind, Loader, SCRIPT_PATH, SKIP_DISCOVERY, form, loader_for, pi_vendor_options},
-    ladder::Stage,
     lease,
     link::{HostView, Link, Subnet},
     options::{code, sub_options},
     outcome::{Destination, Fact, Note, Outcome},
     proxy,
+    stage::Stage,
     table::{Key, LeaseTable},
     wire::{MessageKind, Port, Request},
 };
