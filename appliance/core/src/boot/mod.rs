@@ -23,4 +23,6 @@ pub use decide::{BootDecision, HostState, decide};
 pub use script::script;
 
 #[cfg(test)]
+mod facts;
+#[cfg(test)]
 mod tests;
