@@ -7,6 +7,7 @@
 //! To measure another protocol: a module like [`tftp`] that makes [`row::Row`]s, and its line in [`main`].
 
 mod dhcp;
+mod dhcp_load;
 mod http;
 mod process;
 mod row;

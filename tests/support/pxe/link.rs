@@ -100,6 +100,12 @@ impl Link {
     }
 }
 
+impl From<Link> for std::os::fd::OwnedFd {
+    fn from(link: Link) -> Self {
+        link.socket.into()
+    }
+}
+
 fn open_packet_socket(interface: &str) -> Result<Socket> {
     let protocol = ETHERTYPE_IPV4.to_be();
     let socket = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(i32::from(protocol))))?;
@@ -124,7 +130,9 @@ fn open_packet_socket(interface: &str) -> Result<Socket> {
     Ok(socket)
 }
 
-fn frame(datagram: &Datagram) -> Vec<u8> {
+/// The Ethernet frame of a datagram.
+#[must_use]
+pub fn frame(datagram: &Datagram) -> Vec<u8> {
     let Datagram { from_mac, to_mac, from, to, payload } = datagram;
     let udp_length = u16::try_from(8 + payload.len()).unwrap_or(u16::MAX);
     let total = udp_length.saturating_add(20);
