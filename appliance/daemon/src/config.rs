@@ -57,6 +57,8 @@ pub struct Config {
     pub tftp_port: u16,
     pub tftp_sessions: usize,
     pub tftp_sessions_per_host: usize,
+    /// Whether 1 follows block 65535, and not 0.
+    pub tftp_rollover_to_one: bool,
     pub boot_port: u16,
     /// 0: no second port.
     pub boot_alias_port: u16,
@@ -142,6 +144,7 @@ impl Default for Config {
             tftp_port: 0,
             tftp_sessions: 0,
             tftp_sessions_per_host: 0,
+            tftp_rollover_to_one: false,
             boot_port: 0,
             boot_alias_port: 0,
             discovery: false,

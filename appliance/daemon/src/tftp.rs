@@ -20,7 +20,8 @@ use std::{
     sync::Arc,
 };
 use tftp_server::{
-    Content, Observer, OpenError, Opened, Outcome, ReadRequest, Server, ServerError, Settings, Source, TransferInfo,
+    Content, Limits, Observer, OpenError, Opened, Outcome, ReadRequest, RollOver, Server, ServerError, Settings,
+    Source, TransferInfo,
 };
 use tokio::sync::{Semaphore, watch};
 
@@ -156,9 +157,11 @@ pub async fn run(
     subnets: Vec<Subnet>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), ServerError> {
+    let roll_over = if config.tftp_rollover_to_one { RollOver::ToOne } else { RollOver::ToZero };
     let settings = Settings {
         max_sessions: config.tftp_sessions,
         max_sessions_per_host: config.tftp_sessions_per_host,
+        limits: Limits { roll_over, ..Limits::default() },
         ..Settings::default()
     };
     let boot_port = config.boot_port;

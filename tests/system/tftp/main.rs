@@ -3,7 +3,7 @@
 mod clients;
 mod hostile;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clients::Client;
 use std::collections::BTreeMap;
 use std::fs;
@@ -130,6 +130,61 @@ fn what_the_cable_cannot_carry_is_not_granted() -> Result<()> {
     assert_eq!(fetched.granted.first(), Some(&("blksize".to_owned(), "1468".to_owned())), "an MTU of 1500, less 32");
     assert!(fetched.data == noise(20_000));
     Ok(())
+}
+
+#[test]
+fn the_block_after_65535_has_the_number_that_the_settings_say() -> Result<()> {
+    let content = noise(65_600 * 8);
+    for (setting, after) in [("", 0), ("rollover = 0\n", 0), ("rollover = 1\n", 1)] {
+        let site = Site::new()?;
+        let appliance = site.serve(&format!("{MANY_SESSIONS}{setting}"))?;
+        fs::write(own_files(&appliance).join("long"), &content)?;
+        let got = site.room.enter(|| fetch_counting("long", after))?;
+        assert!(got == content, "\"{setting}\": {} bytes came", got.len());
+    }
+    Ok(())
+}
+
+/// Fetches a file in the smallest blocks, as a client does for which `after` follows 65535.
+fn fetch_counting(name: &str, after: u16) -> Result<Vec<u8>> {
+    let socket = UdpSocket::bind("0.0.0.0:0")?;
+    socket.set_read_timeout(Some(Duration::from_secs(1)))?;
+    let mut last = [b"\0\x01", name.as_bytes(), b"\0octet\0blksize\x008\0windowsize\x0064\0"].concat();
+    socket.send_to(&last, SERVER)?;
+    let (mut data, mut held, mut since_ack) = (Vec::new(), 0u16, 0);
+    let mut peer = SERVER.into();
+    let begun = Instant::now();
+    let mut buffer = [0; 600];
+    loop {
+        ensure!(begun.elapsed() < Duration::from_secs(60), "no end: {} bytes came, up to block {held}", data.len());
+        let Ok((len, from)) = socket.recv_from(&mut buffer) else {
+            socket.send_to(&last, peer)?;
+            continue;
+        };
+        peer = from;
+        let next = held.checked_add(1).unwrap_or(after);
+        match buffer.get(..len) {
+            Some([0, 6, ..]) => {}
+            Some([0, 3, high, low, block @ ..]) if u16::from_be_bytes([*high, *low]) == next => {
+                data.extend_from_slice(block);
+                held = next;
+                since_ack += 1;
+                if since_ack < 64 && block.len() == 8 {
+                    continue;
+                }
+            }
+            // A copy, or what follows a gap: the time-out repeats the acknowledgement.
+            Some([0, 3, ..]) => continue,
+            other => anyhow::bail!("{other:?} after block {held}"),
+        }
+        since_ack = 0;
+        let [high, low] = held.to_be_bytes();
+        last = vec![0, 4, high, low];
+        socket.send_to(&last, peer)?;
+        if data.len() == 65_600 * 8 {
+            return Ok(data);
+        }
+    }
 }
 
 #[test]

@@ -168,6 +168,13 @@ pub(super) const SETTINGS: &[Setting] = &[
         set: |c, v| count(v, 10_000).map(|n| c.tftp_sessions_per_host = n),
     },
     Setting {
+        table: "tftp",
+        key: "rollover",
+        default: "0",
+        help: "The block number after 65535: 0 as most clients count, or 1 for a few old ones; matters for files of more than 65535 blocks.",
+        set: |c, v| number(v, 0, 1).map(|n| c.tftp_rollover_to_one = n == 1),
+    },
+    Setting {
         table: "boot",
         key: "port",
         default: "80",

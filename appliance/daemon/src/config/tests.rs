@@ -28,6 +28,15 @@ fn every_problem_is_named_with_its_line() {
 }
 
 #[test]
+fn block_numbers_roll_over_to_0_or_1_and_nothing_else() {
+    let read = |text: &str| Config::parse(text).map(|config| config.tftp_rollover_to_one);
+    assert_eq!(read("").ok(), Some(false));
+    assert_eq!(read("[tftp]\nrollover = 0\n").ok(), Some(false));
+    assert_eq!(read("[tftp]\nrollover = 1\n").ok(), Some(true));
+    assert!(read("[tftp]\nrollover = 2\n").is_err());
+}
+
+#[test]
 fn a_syntax_error_has_a_line_too() {
     let InvalidConfig(problems) = Config::parse("[dhcp]\nmode = \n").unwrap_err();
     assert_eq!(problems.first().unwrap().line, 2);
