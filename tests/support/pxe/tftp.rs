@@ -114,10 +114,10 @@ pub fn fetch(socket: UdpSocket, server: SocketAddrV4, path: &str, options: &Opti
                 };
                 let ahead = u16::from_be_bytes(number).wrapping_sub(expected);
                 if ahead != 0 {
-                    // RFC 7440 section 4: a gap is told at once, and once; a block that is held already and ends a burst asks for
-                    // the acknowledgement that was lost.
+                    // RFC 7440 section 4: a gap is told at once, and once. The last block held, when it comes again, asks for an
+                    // acknowledgement that was lost, also in the middle of a window: the server may count its windows from elsewhere.
                     let gap = ahead < 0x8000 && !gap_told;
-                    let again = ahead == u16::MAX && since_ack == 0;
+                    let again = ahead == u16::MAX;
                     gap_told |= gap;
                     if gap || again {
                         since_ack = 0;
