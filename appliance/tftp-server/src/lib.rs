@@ -32,6 +32,7 @@
 //! ```
 
 mod content;
+mod listener;
 mod netascii;
 mod observer;
 pub mod options;

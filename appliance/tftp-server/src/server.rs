@@ -4,12 +4,13 @@
 //! sessions of one host.
 
 use crate::content::Source;
+use crate::listener::{LONGEST_REQUEST, Listener, prepare_listening};
 use crate::observer::{Observer, Refusal};
 use crate::options::Limits;
 use crate::packet::{ErrorCode, Packet, ReadRequest};
 use crate::reader::Reads;
 use crate::session::{Activity, Command, Session};
-use crate::socket::{LONGEST_REQUEST, Listener, prepare_listening, send_error_once};
+use crate::socket::send_error_once;
 use crate::transfer::Outcome;
 use std::collections::HashMap;
 use std::future::Future;
@@ -28,7 +29,8 @@ use tokio::time::{sleep, timeout};
 const WAITING_REQUESTS: usize = 128;
 /// A client silent for this long may lose its session to another request.
 const SILENT: Duration = Duration::from_secs(1);
-/// A copy of a request this soon after the first is the network's or the client's impatience, not a new beginning.
+/// A copy of a request this soon after something else of the client is the network's or the client's impatience, not a new beginning:
+/// nobody begins anew and answers the old transfer.
 const LATE_COPY: Duration = Duration::from_secs(1);
 
 /// How a server is run.
@@ -232,8 +234,8 @@ impl<S: Source, O: Observer> Sessions<S, O> {
             return false;
         };
         let same = entry.request == *request && entry.local == local;
-        let young = !entry.activity.heard() || entry.activity.age() < LATE_COPY;
-        same && young && !matches!(entry.commands.try_send(Command::Repeated), Err(TrySendError::Closed(_)))
+        let late_copy = !entry.activity.heard() || entry.activity.silence() < LATE_COPY;
+        same && late_copy && !matches!(entry.commands.try_send(Command::Repeated), Err(TrySendError::Closed(_)))
     }
 
     /// Ends a session that is most likely abandoned, if there is no room for another.

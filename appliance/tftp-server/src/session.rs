@@ -5,7 +5,7 @@ use crate::observer::{Observer, Refusal, TransferInfo};
 use crate::options::Limits;
 use crate::packet::{ErrorCode, Mode, Packet, ReadRequest};
 use crate::reader::{self, Reader, Reads};
-use crate::socket::{Left, TransferSocket};
+use crate::socket::{Left, More, TransferSocket};
 use crate::transfer::{Outcome, Step, Transfer};
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -51,13 +51,9 @@ impl Activity {
         }
     }
 
-    pub(crate) fn age(&self) -> Duration {
-        self.epoch.elapsed()
-    }
-
     /// Time since the client was last heard.
     pub(crate) fn silence(&self) -> Duration {
-        self.age().saturating_sub(Duration::from_millis(self.heard_at.load(Ordering::Relaxed)))
+        self.epoch.elapsed().saturating_sub(Duration::from_millis(self.heard_at.load(Ordering::Relaxed)))
     }
 
     /// Whether the client answered anything since its request.
@@ -180,21 +176,26 @@ impl<S: Source, O: Observer> Session<S, O> {
         let mut now = None;
         let mut take = |datagram: &[u8]| {
             let now = *now.get_or_insert_with(Instant::now);
-            let packet = Packet::decode(datagram);
-            steps.extend(packet.map(|packet| transfer.on_packet(&packet, now - begun)));
+            let Ok(packet) = Packet::decode(datagram) else { return More::Possible };
+            let step = transfer.on_packet(&packet, now - begun);
+            // Without a window, an acknowledgement that calls for the next block is the only one there is.
+            let alone = transfer.agreed().windowsize == 1 && matches!(step, Step::SendBlocks(_));
+            steps.push_back(step);
             self.activity.packet_came(transfer, now);
+            if alone { More::NotExpected } else { More::Possible }
         };
         let event = poll_fn(|context| {
-            socket.poll_stranger(context, &mut |datagram| answer_to_stranger(datagram, strangers));
             if let Poll::Ready(received) = socket.poll_receive(context, &mut take) {
                 return Poll::Ready(Event::Received(received));
             }
+            socket.poll_stranger(context, &mut |datagram| answer_to_stranger(datagram, strangers));
             if let Poll::Ready(command) = self.commands.poll_recv(context) {
                 return Poll::Ready(Event::Told(command));
             }
             alarm.as_mut().poll(context).map(|()| Event::Alarm)
         });
         match event.await {
+            Event::Alarm if socket.overlooked(&mut take) => {}
             Event::Received(Ok(())) => {}
             // The client's port may be closed, or memory short: nothing says that the next call fares better at once.
             Event::Received(Err(_)) => sleep(Duration::from_millis(10)).await,

@@ -1,115 +1,20 @@
-//! The sockets: a listener that learns which of our addresses was asked, and the socket of one transfer.
+//! The socket of one transfer.
 
 use crate::packet::{Packet, data_header};
 use crate::reader::Reader;
 use crate::transfer::{Blocks, Transfer};
-use nix::cmsg_space;
 use nix::errno::Errno;
-use nix::libc;
-use nix::sys::socket::sockopt::{IpMtu, Ipv4PacketInfo, Ipv6RecvPacketInfo, ReuseAddr, UdpGsoSegment};
+use nix::sys::socket::sockopt::{IpMtu, ReuseAddr, UdpGsoSegment};
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, SockFlag, SockType, SockaddrLike,
-    SockaddrStorage, bind, getsockopt, recvmsg, send, sendmmsg, sendmsg, setsockopt,
+    AddressFamily, ControlMessage, MsgFlags, MultiHeaders, SockFlag, SockType, SockaddrLike, SockaddrStorage, bind,
+    getsockopt, send, sendmmsg, sendmsg, setsockopt,
 };
-use std::io::{self, IoSlice, IoSliceMut};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
+use std::io::{self, IoSlice};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
-use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-
-/// Longer datagrams are no request: RFC 2347 ends them at 512 bytes, and some clients go beyond.
-pub(crate) const LONGEST_REQUEST: usize = 1500;
-
-/// A datagram that came to a listening socket.
-pub(crate) struct Arrival {
-    pub(crate) len: usize,
-    pub(crate) peer: SocketAddr,
-    pub(crate) local: IpAddr,
-}
-
-/// A listening socket.
-pub(crate) struct Listener {
-    socket: tokio::net::UdpSocket,
-    bound: SocketAddr,
-}
-
-impl Listener {
-    /// Takes over a socket that [`prepare_listening`] has prepared.
-    pub(crate) fn new(socket: UdpSocket) -> io::Result<Self> {
-        let bound = socket.local_addr()?;
-        Ok(Self { socket: tokio::net::UdpSocket::from_std(socket)?, bound })
-    }
-
-    /// The next datagram; `None` for one that cannot be a request to us: cut off, or sent to a broadcast or multicast address
-    /// (RFC 1123 section 4.2.3.5 leaves those unanswered).
-    pub(crate) async fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<Arrival>> {
-        self.socket.async_io(Interest::READABLE, || self.receive_now(buffer)).await
-    }
-
-    fn receive_now(&self, buffer: &mut [u8]) -> io::Result<Option<Arrival>> {
-        let mut control = cmsg_space!(libc::in6_pktinfo, libc::in_pktinfo);
-        let mut parts = [IoSliceMut::new(buffer)];
-        let fd = self.socket.as_raw_fd();
-        let message = recvmsg::<SockaddrStorage>(fd, &mut parts, Some(&mut control), MsgFlags::empty())?;
-        if message.flags.contains(MsgFlags::MSG_TRUNC) {
-            return Ok(None);
-        }
-        let peer = message.address.as_ref().and_then(socket_addr).filter(can_be_a_client);
-        let (Some(peer), Some(local)) = (peer, self.asked_address(message.cmsgs()?)) else {
-            return Ok(None);
-        };
-        Ok(Some(Arrival { len: message.bytes, peer, local }))
-    }
-
-    fn asked_address(&self, messages: impl Iterator<Item = ControlMessageOwned>) -> Option<IpAddr> {
-        for message in messages {
-            match message {
-                ControlMessageOwned::Ipv4PacketInfo(info) => {
-                    let asked = Ipv4Addr::from(info.ipi_addr.s_addr.to_ne_bytes());
-                    let ours = Ipv4Addr::from(info.ipi_spec_dst.s_addr.to_ne_bytes());
-                    return (asked == ours).then_some(IpAddr::V4(ours));
-                }
-                ControlMessageOwned::Ipv6PacketInfo(info) => {
-                    let asked = Ipv6Addr::from(info.ipi6_addr.s6_addr);
-                    return (!asked.is_multicast()).then_some(IpAddr::V6(asked).to_canonical());
-                }
-                _ => {}
-            }
-        }
-        let bound = self.bound.ip();
-        (!bound.is_unspecified()).then_some(bound)
-    }
-}
-
-/// Sets up a bound socket for listening and returns its address.
-pub(crate) fn prepare_listening(socket: &UdpSocket) -> io::Result<SocketAddr> {
-    socket.set_nonblocking(true)?;
-    let bound = socket.local_addr()?;
-    match bound {
-        SocketAddr::V4(_) => setsockopt(socket, Ipv4PacketInfo, &true)?,
-        SocketAddr::V6(_) => setsockopt(socket, Ipv6RecvPacketInfo, &true)?,
-    }
-    Ok(bound)
-}
-
-fn socket_addr(address: &SockaddrStorage) -> Option<SocketAddr> {
-    if let Some(v4) = address.as_sockaddr_in() {
-        return Some(SocketAddrV4::from(*v4).into());
-    }
-    let v6 = SocketAddrV6::from(*address.as_sockaddr_in6()?);
-    // A dual-stack socket shows IPv4 clients as ::ffff:a.b.c.d.
-    Some(match v6.ip().to_ipv4_mapped() {
-        Some(v4) => SocketAddrV4::new(v4, v6.port()).into(),
-        None => v6.into(),
-    })
-}
-
-fn can_be_a_client(peer: &SocketAddr) -> bool {
-    let ip = peer.ip();
-    peer.port() != 0 && !ip.is_unspecified() && !ip.is_multicast() && ip != IpAddr::V4(Ipv4Addr::BROADCAST)
-}
 
 /// A fresh port on `local`, from which `peer` is answered.
 fn fresh(local: IpAddr, peer: SocketAddr) -> io::Result<UdpSocket> {
@@ -137,6 +42,13 @@ const LONGEST_ANSWER: usize = 600;
 
 /// A single packet up to this size is copied together before it is sent.
 const LARGEST_COPIED: usize = 1536;
+
+/// Whether another datagram of the client is likely to wait already.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum More {
+    Possible,
+    NotExpected,
+}
 
 /// Blocks that could not leave at once, and why.
 pub(crate) enum Left {
@@ -178,8 +90,14 @@ impl TransferSocket {
         mtu.saturating_sub(32)
     }
 
-    /// Hands the client's datagrams over, in order.
-    pub(crate) fn poll_receive(&self, context: &mut Context<'_>, each: &mut impl FnMut(&[u8])) -> Poll<io::Result<()>> {
+    /// Hands the client's datagrams over, in order, for as long as `each` finds more possible.
+    ///
+    /// What waits beyond that is handed over together with the next datagram to come, or by [`Self::overlooked`].
+    pub(crate) fn poll_receive(
+        &self,
+        context: &mut Context<'_>,
+        each: &mut impl FnMut(&[u8]) -> More,
+    ) -> Poll<io::Result<()>> {
         let mut taken = 0;
         loop {
             let Poll::Ready(ready) = self.socket.poll_read_ready(context) else {
@@ -189,7 +107,12 @@ impl TransferSocket {
             let mut buffer = [0; LONGEST_ANSWER];
             // Asking until there is nothing more costs less than asking for several at once: mostly there is one.
             match self.socket.get_ref().recv(&mut buffer) {
-                Ok(len) => each(buffer.get(..len).unwrap_or_default()),
+                Ok(len) => {
+                    if each(buffer.get(..len).unwrap_or_default()) == More::NotExpected {
+                        ready.clear_ready();
+                        return Poll::Ready(Ok(()));
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     ready.clear_ready();
                     continue;
@@ -201,6 +124,13 @@ impl TransferSocket {
                 return Poll::Ready(Ok(()));
             }
         }
+    }
+
+    /// Hands a datagram over that waits unnoticed.
+    pub(crate) fn overlooked(&self, each: &mut impl FnMut(&[u8]) -> More) -> bool {
+        let mut buffer = [0; LONGEST_ANSWER];
+        let received = self.socket.get_ref().recv(&mut buffer);
+        received.map(|len| each(buffer.get(..len).unwrap_or_default())).is_ok()
     }
 
     /// Hands one datagram of somebody else over.
@@ -373,6 +303,7 @@ mod tests {
     use crate::packet::ReadRequest;
     use crate::reader::Reads;
     use crate::transfer::Step;
+    use std::net::Ipv4Addr;
     use std::time::Duration;
 
     #[tokio::test]

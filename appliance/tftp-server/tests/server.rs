@@ -165,6 +165,28 @@ async fn a_repeated_request_gets_its_first_packet_again_from_the_same_session() 
     assert_eq!(server.log().started(), 1);
 }
 
+// In one thread with the server, so that the copy waits already when the client is first heard.
+#[tokio::test]
+async fn a_request_repeated_for_want_of_an_answer_and_late_does_not_disturb_its_transfer() {
+    let data = noise(200_000);
+    let server = Running::start(Files::with("file", data.clone()), Settings::default());
+    let client = server.client();
+    let request = Packet::Read(ReadRequest::octet("file").with("tsize", 0));
+    client.send_first(&request);
+    let receiving = tokio::task::spawn_blocking(move || {
+        let (_, session) = client.receive_from().unwrap();
+        (client, session)
+    });
+    let (client, session) = receiving.await.unwrap();
+    // The answer was lost, the client waited for a second, and then both sides repeat themselves at once.
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    client.send_to(&Packet::Ack(0), session);
+    client.send_first(&request);
+    let fetching = tokio::task::spawn_blocking(move || client.carry_on(session));
+    assert!(fetching.await.unwrap().unwrap().data == data);
+    assert_eq!(server.stop().await.outcomes(), [Outcome::Complete]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn another_request_from_the_same_port_replaces_the_session() {
     let mut files = Files::with("one", noise(2000));
@@ -195,6 +217,23 @@ async fn a_size_probe_ends_without_failure_and_reads_nothing() {
     assert_eq!(options[0].value, "123456");
     client.send_to(&Packet::error(ErrorCode::OPTION_REFUSED, "User aborted the transfer"), session);
     assert_eq!(server.log().wait_for_end().await, Outcome::Probed);
+}
+
+// In one thread with the server, so that both packets wait together before it looks.
+#[tokio::test]
+async fn what_comes_together_with_an_acknowledgement_is_not_overlooked() {
+    let server = Running::start(Files::with("file", noise(20_000)), Settings::default());
+    let client = server.client();
+    client.send_first(&Packet::Read(ReadRequest::octet("file")));
+    let receiving = tokio::task::spawn_blocking(move || {
+        let (_, session) = client.receive_from().unwrap();
+        (client, session)
+    });
+    let (client, session) = receiving.await.unwrap();
+    client.send_to(&Packet::Ack(1), session);
+    client.send_to(&Packet::error(ErrorCode::UNDEFINED, "enough"), session);
+    let outcome = server.log().wait_for_end().await;
+    assert_eq!(outcome, Outcome::Refused { code: ErrorCode::UNDEFINED, message: "enough".to_owned() });
 }
 
 #[tokio::test(flavor = "multi_thread")]
