@@ -26,6 +26,7 @@ struct Disk {
     device: File,
     nodes: Vec<Node>,
     delay_ms: AtomicU64,
+    hanging: AtomicBool,
     failing: AtomicBool,
     reads: AtomicU64,
 }
@@ -75,6 +76,7 @@ impl SlowDisk {
             device,
             nodes,
             delay_ms: AtomicU64::new(0),
+            hanging: AtomicBool::new(false),
             failing: AtomicBool::new(false),
             reads: AtomicU64::new(0),
         });
@@ -83,9 +85,14 @@ impl SlowDisk {
         Ok(Self { target: target.to_owned(), disk })
     }
 
-    /// How long every look-up and read takes from now on.
+    /// How long every look-up, look at a file and read takes from now on.
     pub fn slow_down(&self, delay: Duration) {
         self.disk.delay_ms.store(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Whether nothing of it is answered from now on; what was asked meanwhile is answered once it goes on.
+    pub fn hang(&self, on: bool) {
+        self.disk.hanging.store(on, Ordering::Relaxed);
     }
 
     /// Whether reads fail (EIO) from now on.
@@ -103,6 +110,7 @@ impl SlowDisk {
 impl Drop for SlowDisk {
     fn drop(&mut self) {
         self.slow_down(Duration::ZERO);
+        self.hang(false);
         let _ = rustix::mount::unmount(&self.target, UnmountFlags::DETACH);
     }
 }
@@ -140,10 +148,13 @@ impl Disk {
             match request.opcode {
                 // FORGET, INTERRUPT and BATCH_FORGET have no answer.
                 2 | 36 | 42 => {}
-                // LOOKUP, OPEN and READ take their time, each on its own.
-                1 | 14 | 15 if !delay.is_zero() => {
+                // LOOKUP, GETATTR, OPEN and READ take their time, each on its own.
+                1 | 3 | 14 | 15 if !delay.is_zero() || self.hanging.load(Ordering::Relaxed) => {
                     std::thread::spawn(move || {
                         std::thread::sleep(delay);
+                        while disk.hanging.load(Ordering::Relaxed) {
+                            std::thread::sleep(Duration::from_millis(10));
+                        }
                         disk.answer(&request);
                     });
                 }

@@ -90,7 +90,7 @@ impl Files {
                 let (peer, over) = (peer.ip().to_canonical(), Over::Tftp);
                 let question = Question { file: asked, over, peer, box_url: &box_url, looks_only: false };
                 match self.desk.config(question).await {
-                    Ok(Found::Own(opened)) => Ok(Some(opened)),
+                    Ok(Found::Own(opened)) => Ok(Some(Arc::new(opened))),
                     Ok(Found::Text(text)) => return Ok(Opened::new(text)),
                     Ok(Found::Nothing) => Ok(None),
                     Err(error) => Err(crate::chain(&error)),
@@ -101,8 +101,8 @@ impl Files {
         match found {
             Ok(Some(opened)) => {
                 self.note_own(peer, &opened);
-                match opened.blob {
-                    Blob::Bytes(bytes) => Ok(Opened::new(bytes)),
+                match &opened.blob {
+                    Blob::Bytes(bytes) => Ok(Opened::new(bytes.clone())),
                     Blob::File(shared) => shared
                         .try_clone()
                         .and_then(Content::from_file)

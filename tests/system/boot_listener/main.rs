@@ -5,6 +5,7 @@ mod files;
 mod origins;
 mod own;
 mod pressure;
+mod shelf;
 mod slow_disk;
 
 use anyhow::{Context, Result, ensure};

@@ -107,6 +107,53 @@ fn a_stalling_and_failing_card_holds_up_no_lease_and_ends_transfers_only() -> Re
     Ok(())
 }
 
+#[test]
+fn a_hanging_card_holds_up_nobody_who_needs_nothing_of_it() -> Result<()> {
+    let site = Site::new()?;
+    let mut appliance = site.serve("")?;
+    let image = site.import_image(&appliance)?;
+    let digest = image.get("digest").and_then(Value::as_str).context("no digest")?.to_owned();
+    let content = site::disk_image(1 << 20);
+    let node = host(&site, 1)?;
+    meet(&site, &node)?;
+    let card = Card::under(&mut appliance, &digest, &content)?;
+    let path = format!("/images/{digest}");
+    std::thread::scope(|scope| {
+        // Asked for just now, so they are open when the card begins to hang.
+        assert_eq!(ask(&site, ROOM, "GET", &path)?.body, content);
+        assert_eq!(ask(&site, ROOM, "GET", "/rootfs.squashfs")?.body.len(), 3 << 20);
+        card.images.hang(true);
+        card.files.hang(true);
+        let waiting: Vec<_> = (0..24)
+            .map(|number| {
+                let path = if number % 2 == 0 { &*path } else { "/rootfs.squashfs" };
+                let site = &site;
+                scope.spawn(move || ask(site, ROOM, "GET", path).map(|reply| reply.body.len()))
+            })
+            .collect();
+        let began = Instant::now();
+        let answered = (0..40).try_for_each(|_| {
+            for path in [node.ask(), "/snponly-x64.efi".into(), "/ramos/x86_64/early.img".into()] {
+                ensure!(ask(&site, node.address, "GET", &path)?.status == 200, "{path}");
+            }
+            Ok(())
+        });
+        println!("120 answers beside 24 readers of a hanging card: {:?}", began.elapsed());
+        let early = waiting.iter().filter(|waiting| waiting.is_finished()).count();
+        card.images.hang(false);
+        card.files.hang(false);
+        answered?;
+        ensure!(early == 0, "{early} readers got something from a hanging card");
+        for (number, waiting) in waiting.into_iter().enumerate() {
+            let got = waiting.join().map_err(|_| anyhow::anyhow!("a reader panicked"))??;
+            ensure!(got == if number % 2 == 0 { content.len() } else { 3 << 20 }, "reader {number} got {got} bytes");
+        }
+        Ok(())
+    })?;
+    drop(appliance);
+    Ok(())
+}
+
 /// Takes leases while that many readers load the disk; how long each of their DHCP exchanges took.
 fn with_load(site: &Site, path: &str, readers: usize) -> Result<Vec<Duration>> {
     let stop = AtomicBool::new(false);

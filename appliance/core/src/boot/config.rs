@@ -5,7 +5,7 @@ use crate::host::{MacAddr, SmbiosUuid};
 use std::net::{IpAddr, Ipv4Addr};
 
 /// Whose configuration it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ConfigKind {
     /// Also read by U-Boot.
     Pxelinux,
@@ -13,7 +13,7 @@ pub enum ConfigKind {
 }
 
 /// A configuration that a loader asks for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ConfigRef {
     pub kind: ConfigKind,
     /// The whole path as it was asked, beneath which an own file may lie.
@@ -22,7 +22,7 @@ pub struct ConfigRef {
 }
 
 /// The machine that a name in the search means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MachineName {
     Uuid(SmbiosUuid),
     Mac(MacAddr),

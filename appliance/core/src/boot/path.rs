@@ -7,7 +7,7 @@ use crate::{
 };
 
 /// What a boot client asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum FileRef {
     /// The boot script for the host named in the query.
     Script,
@@ -30,7 +30,7 @@ pub enum FileRef {
 }
 
 /// The files of a RAM OS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RamOsPart {
     Kernel,
     /// The small initramfs.

@@ -33,6 +33,23 @@ pub(super) fn routes(state: &State) -> impl Filter<Extract = (Response,), Error 
     )
 }
 
+/// A file that was opened a moment ago, without the way through the filters and other threads; `None` for all else.
+pub(super) fn at_once(method: &Method, raw: &str, headers: &HeaderMap, ends: Ends, state: &State) -> Option<Response> {
+    // Below /boot/ all is a script, also under a name that is no address.
+    if (method != Method::GET && method != Method::HEAD) || raw.starts_with("/boot/") {
+        return None;
+    }
+    let file = resolve(raw)?;
+    let opened = state.media.at_once(&file)?;
+    note(method, &file, &opened, ends, &state.inventory);
+    Some(send(method, headers, &opened))
+}
+
+/// What a path as it stands in a request means.
+fn resolve(raw: &str) -> Option<FileRef> {
+    if raw.contains('%') { path::resolve(&percent_decode(raw)?) } else { path::resolve(raw) }
+}
+
 async fn serve(method: &Method, raw: &str, headers: &HeaderMap, ends: Ends, state: &State) -> Response {
     if method != Method::GET && method != Method::HEAD {
         let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "This address answers GET and HEAD.\n");
@@ -42,7 +59,7 @@ async fn serve(method: &Method, raw: &str, headers: &HeaderMap, ends: Ends, stat
     if raw == "/" && wants_page(headers) {
         return to_page(ends, state);
     }
-    let Some(file) = percent_decode(raw).as_deref().and_then(path::resolve) else {
+    let Some(file) = resolve(raw) else {
         return text(StatusCode::NOT_FOUND, "There is no such file here.\n");
     };
     let found = match &file {
@@ -53,7 +70,7 @@ async fn serve(method: &Method, raw: &str, headers: &HeaderMap, ends: Ends, stat
     match found {
         Ok(Some(opened)) => {
             note(method, &file, &opened, ends, &state.inventory);
-            send(method, headers, opened)
+            send(method, headers, &opened)
         }
         Ok(None) => text(StatusCode::NOT_FOUND, "There is no such file here.\n"),
         Err(error) => unreadable(&Error::File(error)),
@@ -68,7 +85,7 @@ async fn config(asked: &ConfigRef, method: &Method, headers: &HeaderMap, ends: E
     match state.desk.config(question).await {
         Ok(Found::Own(opened)) => {
             note_own(method, &opened, ends, &state.inventory);
-            send(method, headers, opened)
+            send(method, headers, &opened)
         }
         Ok(Found::Text(text)) => script_response(text),
         Ok(Found::Nothing) => text(StatusCode::NOT_FOUND, "There is no configuration of this name.\n"),

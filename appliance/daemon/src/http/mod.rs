@@ -6,6 +6,7 @@ pub mod actions;
 pub mod agent;
 pub mod api;
 pub mod boot;
+mod buffer;
 pub mod error;
 pub mod files;
 mod form;
@@ -17,6 +18,9 @@ mod transfer;
 pub mod ui;
 
 use crate::{auth::Auth, boot::Desk, catalog::Catalog, config::Config, inventory::Inventory, media::Media};
+use futures_util::future::Either;
+use http::{HeaderValue, header::SERVER};
+use http_body::Body as _;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulShutdown,
@@ -106,13 +110,14 @@ pub(crate) fn ends() -> impl Filter<Extract = (Ends,), Error = warp::Rejection> 
 /// Serves boot clients that come to `address` on `listener`, until `stop` turns true.
 pub async fn serve_boot(listener: TcpListener, address: Ipv4Addr, state: State, stop: watch::Receiver<bool>) {
     let routes = boot::routes(&state).or(agent::routes(&state)).unify().or(files::routes(&state)).unify();
-    accept_tcp(listener, routes.with(warp::reply::with::header("server", "rackberry")), Some(address), stop).await;
+    let routes = routes.with(warp::reply::with::header("server", "rackberry"));
+    accept_tcp(listener, routes, Some(&state), Some(address), stop).await;
 }
 
 /// Serves people and programs on `listener` until `stop` turns true.
 pub async fn serve_page(listener: TcpListener, state: State, stop: watch::Receiver<bool>) {
     let routes = api::routes(&state).or(ui::routes(&state, &stop)).unify();
-    accept_tcp(listener, routes, None, stop).await;
+    accept_tcp(listener, routes, None, None, stop).await;
 }
 
 /// Serves the API to whoever may open the Unix socket, until `stop` turns true.
@@ -135,7 +140,7 @@ pub async fn serve_local(listener: UnixListener, state: State, mut stop: watch::
             Ok((stream, _)) => {
                 let Ok(slot) = slots.clone().acquire_owned().await else { break };
                 let seat = Arc::new(Seat::new());
-                serve_connection(stream, ends, routes.clone(), &graceful, seat, Some(slot));
+                serve_connection(stream, ends, routes.clone(), None, &graceful, seat, Some(slot));
             }
             Err(error) => pause_after(&error).await,
         }
@@ -143,9 +148,15 @@ pub async fn serve_local(listener: UnixListener, state: State, mut stop: watch::
     finish(graceful).await;
 }
 
-/// With `only`, whoever came to another address of this machine is turned away: the listener is bound to all.
-async fn accept_tcp<F, R>(listener: TcpListener, routes: F, only: Option<Ipv4Addr>, mut stop: watch::Receiver<bool>)
-where
+/// With `files`, these are served as well. With `only`, whoever came to another address of this machine is turned away: the
+/// listener is bound to all.
+async fn accept_tcp<F, R>(
+    listener: TcpListener,
+    routes: F,
+    files: Option<&State>,
+    only: Option<Ipv4Addr>,
+    mut stop: watch::Receiver<bool>,
+) where
     F: Filter<Extract = (R,), Error = warp::Rejection> + Clone + Send + Sync + 'static,
     R: warp::Reply + 'static,
 {
@@ -166,7 +177,7 @@ where
                     continue;
                 }
                 let Some(seat) = seat(&mut room, ends.peer, &mut stop).await else { continue };
-                serve_connection(stream, ends, routes.clone(), &graceful, seat, None);
+                serve_connection(stream, ends, routes.clone(), files, &graceful, seat, None);
             }
             Err(error) => pause_after(&error).await,
         }
@@ -203,6 +214,7 @@ fn serve_connection<S, F, R>(
     stream: S,
     ends: Ends,
     routes: F,
+    files: Option<&State>,
     graceful: &GracefulShutdown,
     seat: Arc<Seat>,
     slot: Option<OwnedSemaphorePermit>,
@@ -213,18 +225,28 @@ fn serve_connection<S, F, R>(
 {
     let service = warp::service(routes);
     let asking = seat.clone();
+    let files = files.cloned();
     let service = hyper::service::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
-        request.extensions_mut().insert(ends);
-        let seat = asking.clone();
+        let seat = &asking;
         seat.spoke();
+        let at_once = files
+            .as_ref()
+            .filter(|_| request.body().is_end_stream())
+            .and_then(|state| files::at_once(request.method(), request.uri().path(), request.headers(), ends, state));
+        if let Some(mut answer) = at_once {
+            answer.headers_mut().insert(SERVER, HeaderValue::from_static("rackberry"));
+            return Either::Left(std::future::ready(Ok(answer)));
+        }
+        request.extensions_mut().insert(ends);
+        let seat = seat.clone();
         let request = request.map(|body| PacedBody::new(body, seat.clone()));
         let answer = tower_service::Service::call(&mut service.clone(), request);
-        async move {
+        Either::Right(async move {
             let answer = answer.await;
             seat.serving(false);
             seat.moved();
             answer
-        }
+        })
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())

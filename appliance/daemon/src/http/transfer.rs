@@ -1,35 +1,28 @@
 //! One opened file as an answer: exact lengths, ETag, conditions and ranges (RFC 9110), read off the disk in pieces.
 
-use super::files::text;
-use crate::media::{Blob, Opened};
+use super::{buffer::Buffer, files::text};
+use crate::media::{Blob, HeldFile, Opened};
 use bytes::Bytes;
 use futures_util::stream;
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use rustix::io::ReadWriteFlags;
-use std::{
-    fs::File,
-    io::{self, IoSliceMut},
-    os::unix::fs::FileExt,
-    sync::Arc,
+use http::{
+    HeaderMap, HeaderValue, Method, StatusCode,
+    header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_NONE_MATCH, IF_RANGE, RANGE},
 };
+use std::{io, sync::Arc};
 use warp::{Reply as _, reply::Response};
 
-/// How much is read from disk at once: large enough that a card reads ahead, small enough for many clients.
-const CHUNK: u64 = 256 << 10;
-
 /// The answer to GET or HEAD for this file.
-pub(super) fn send(method: &Method, headers: &HeaderMap, opened: Opened) -> Response {
-    let tag = format!("\"{}\"", opened.etag);
-    let etag = HeaderValue::from_str(&tag).unwrap_or(HeaderValue::from_static("\"\""));
-    if headers.get_all("if-none-match").iter().any(|given| names(given, &tag)) {
+pub(super) fn send(method: &Method, headers: &HeaderMap, opened: &Opened) -> Response {
+    let etag = opened.etag.clone();
+    if headers.get_all(IF_NONE_MATCH).iter().any(|given| names(given, &etag)) {
         let mut response = Response::new(Bytes::new().into());
         *response.status_mut() = StatusCode::NOT_MODIFIED;
-        response.headers_mut().insert("etag", etag);
+        response.headers_mut().insert(ETAG, etag);
         return response;
     }
     // A range of another version of the file would be glued to the wrong bytes. Only GET has ranges (RFC 9110 14.2).
-    let same = headers.get("if-range").is_none_or(|given| *given == etag);
-    let range = headers.get("range").filter(|_| same && method == Method::GET);
+    let same = headers.get(IF_RANGE).is_none_or(|given| *given == etag);
+    let range = headers.get(RANGE).filter(|_| same && method == Method::GET);
     let range = range.and_then(|range| range.to_str().ok());
     let (status, from, length) = match range.map_or(Wanted::Whole, |range| wanted(range, opened.len)) {
         Wanted::Whole => (StatusCode::OK, 0, opened.len),
@@ -37,31 +30,30 @@ pub(super) fn send(method: &Method, headers: &HeaderMap, opened: Opened) -> Resp
         Wanted::Nothing => {
             let mut response = text(StatusCode::RANGE_NOT_SATISFIABLE, "The file is shorter than that.\n");
             if let Ok(value) = HeaderValue::from_str(&format!("bytes */{}", opened.len)) {
-                response.headers_mut().insert("content-range", value);
+                response.headers_mut().insert(CONTENT_RANGE, value);
             }
             return response;
         }
     };
-    let total = opened.len;
-    let content_type = HeaderValue::from_static(opened.content_type);
     let mut response =
-        if method == Method::HEAD { Response::new(Bytes::new().into()) } else { body(opened.blob, from, length) };
+        if method == Method::HEAD { Response::new(Bytes::new().into()) } else { body(&opened.blob, from, length) };
     *response.status_mut() = status;
     let head = response.headers_mut();
-    head.insert("content-length", HeaderValue::from(length));
-    head.insert("content-type", content_type);
-    head.insert("accept-ranges", HeaderValue::from_static("bytes"));
-    head.insert("etag", etag);
+    head.reserve(8);
+    head.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    head.insert(CONTENT_TYPE, HeaderValue::from_static(opened.content_type));
+    head.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    head.insert(ETAG, etag);
     if status == StatusCode::PARTIAL_CONTENT
-        && let Ok(value) = HeaderValue::from_str(&format!("bytes {from}-{}/{total}", from + length - 1))
+        && let Ok(value) = HeaderValue::from_str(&format!("bytes {from}-{}/{}", from + length - 1, opened.len))
     {
-        head.insert("content-range", value);
+        head.insert(CONTENT_RANGE, value);
     }
     response
 }
 
 /// `length` bytes from `from` on, read ahead of the client in large pieces off the runtime.
-pub(super) fn body(blob: Blob, from: u64, length: u64) -> Response {
+pub(super) fn body(blob: &Blob, from: u64, length: u64) -> Response {
     match blob {
         Blob::Bytes(bytes) => {
             let start = usize::try_from(from).unwrap_or(usize::MAX);
@@ -70,11 +62,11 @@ pub(super) fn body(blob: Blob, from: u64, length: u64) -> Response {
             Response::new(part.into())
         }
         Blob::File(file) => {
-            let pieces = stream::try_unfold((file, from, length), |(file, at, left)| async move {
+            let pieces = stream::try_unfold((Arc::clone(file), from, length), |(file, at, left)| async move {
                 if left == 0 {
                     return Ok::<_, io::Error>(None);
                 }
-                let piece = read_piece(&file, at, left.min(CHUNK)).await.inspect_err(|error| {
+                let piece = read_piece(&file, at, left).await.inspect_err(|error| {
                     tracing::warn!(%error, at, "reading a served file failed; its transfer ends");
                 })?;
                 let read = u64::try_from(piece.len()).unwrap_or(left);
@@ -87,25 +79,25 @@ pub(super) fn body(blob: Blob, from: u64, length: u64) -> Response {
 
 /// The next bytes of a file, at once where the kernel has them in memory; an error, or a file cut short meanwhile, ends
 /// this transfer only. Never a mapping: a disk that fails under one ends the whole process (SIGBUS).
-async fn read_piece(file: &Arc<File>, at: u64, length: u64) -> io::Result<Bytes> {
-    let mut buffer = vec![0; usize::try_from(length).map_err(io::Error::other)?];
-    if let Ok(read) = rustix::io::preadv2(file, &mut [IoSliceMut::new(&mut buffer)], at, ReadWriteFlags::NOWAIT)
+async fn read_piece(file: &Arc<HeldFile>, at: u64, left: u64) -> io::Result<Bytes> {
+    let mut buffer = Buffer::take(left);
+    if let Ok(read) = file.read_from_memory(buffer.room(), at)
         && read > 0
     {
-        buffer.truncate(read);
-        return Ok(buffer.into());
+        return Ok(buffer.filled(read));
     }
     let file = Arc::clone(file);
-    tokio::task::spawn_blocking(move || {
-        file.read_exact_at(&mut buffer, at)?;
-        Ok(Bytes::from(buffer))
-    })
-    .await
-    .map_err(io::Error::other)?
+    let read = tokio::task::spawn_blocking(move || {
+        let room = buffer.room();
+        let length = room.len();
+        file.read_exact_at(room, at)?;
+        Ok(buffer.filled(length))
+    });
+    read.await.map_err(io::Error::other)?
 }
 
 /// Whether a list of entity tags has this one; a weak one counts, as GET and HEAD compare weakly (RFC 9110 13.1.2).
-fn names(list: &HeaderValue, tag: &str) -> bool {
+fn names(list: &HeaderValue, tag: &HeaderValue) -> bool {
     let list = list.to_str().unwrap_or_default();
     list.split(',').map(str::trim).any(|given| given == "*" || given.strip_prefix("W/").unwrap_or(given) == tag)
 }
@@ -179,7 +171,7 @@ mod tests {
 
     #[test]
     fn a_list_of_tags_is_searched() {
-        let has = |list: &str| names(&HeaderValue::from_str(list).unwrap(), "\"a\"");
+        let has = |list: &str| names(&HeaderValue::from_str(list).unwrap(), &HeaderValue::from_static("\"a\""));
         for list in ["\"a\"", "\"b\", \"a\"", "W/\"a\"", "*"] {
             assert!(has(list), "{list}");
         }

@@ -5,10 +5,13 @@
 
 mod import;
 mod probe;
+mod shelf;
 
 pub use import::{Import, ImportError};
+pub use shelf::HeldFile;
 
 use bytes::Bytes;
+use http::HeaderValue;
 use rackberry_core::{
     boot::path::FileRef,
     image::{Digest, Image},
@@ -17,12 +20,14 @@ use rustix::{
     fs::{Mode, OFlags, ResolveFlags},
     io::Errno,
 };
+use shelf::Shelf;
 use std::{
     fs::File,
     io,
     os::{fd::OwnedFd, unix::fs::MetadataExt},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Instant,
 };
 
 /// The bytes of an opened file.
@@ -30,7 +35,7 @@ use std::{
 pub enum Blob {
     Bytes(Bytes),
     /// Read by position only, so that many clients can share it.
-    File(Arc<File>),
+    File(Arc<HeldFile>),
 }
 
 /// A file ready to be served.
@@ -38,8 +43,8 @@ pub enum Blob {
 pub struct Opened {
     pub blob: Blob,
     pub len: u64,
-    /// The digest where the name is one; else it changes whenever the bytes may have.
-    pub etag: String,
+    /// The entity tag with its quotes: the digest where the name is one; else it changes whenever the bytes may have.
+    pub etag: HeaderValue,
     pub content_type: &'static str,
     /// The path in the files folder, if it is a person's own file.
     pub own: Option<String>,
@@ -61,6 +66,7 @@ pub struct Media {
     /// once its rights are given up: it may lie in somebody's closed home.
     assets_folder: Option<Arc<OwnedFd>>,
     state_dir: Arc<PathBuf>,
+    shelf: Shelf,
 }
 
 impl Media {
@@ -74,7 +80,8 @@ impl Media {
             std::fs::create_dir_all(&path).map_err(|source| OpenFileError { path, source })?;
         }
         let assets_folder = folder(&assets).ok().map(Arc::new);
-        let media = Media { assets: Arc::new(assets), assets_folder, state_dir: Arc::new(state_dir) };
+        let (assets, state_dir) = (Arc::new(assets), Arc::new(state_dir));
+        let media = Media { assets, assets_folder, state_dir, shelf: Shelf::default() };
         media.sweep();
         Ok(media)
     }
@@ -121,11 +128,20 @@ impl Media {
         }
     }
 
+    /// What a boot client asked for, if it was opened a moment ago and has not changed since. Waits for no disk.
+    #[must_use]
+    pub fn at_once(&self, file: &FileRef) -> Option<Arc<Opened>> {
+        self.shelf.find(file)
+    }
+
     /// Opens what a boot client asked for, off the runtime; `None` if it does not exist or is no plain file.
     ///
     /// # Errors
     /// [`OpenFileError`] if it exists and cannot be opened.
-    pub async fn open(&self, file: &FileRef) -> Result<Option<Opened>, OpenFileError> {
+    pub async fn open(&self, file: &FileRef) -> Result<Option<Arc<Opened>>, OpenFileError> {
+        if let Some(opened) = self.at_once(file) {
+            return Ok(Some(opened));
+        }
         // The two folders that only we and the package manager fill may hold symbolic links; a person's may not, as
         // their target may lie outside.
         let asset = |relative: String| vec![(Place::Assets, relative)];
@@ -139,7 +155,12 @@ impl Media {
             FileRef::Own(path) => vec![(Place::Files, path.clone())],
             FileRef::Script | FileRef::HostScript(_) | FileRef::AutoExec | FileRef::Config(_) => return Ok(None),
         };
-        self.first(places).await
+        let (media, file) = (self.clone(), file.clone());
+        let opened = tokio::task::spawn_blocking(move || {
+            let since = Instant::now();
+            Ok(media.first(places)?.map(|opened| media.shelf.keep(file, opened, since)))
+        });
+        opened.await.unwrap_or(Ok(None))
     }
 
     /// The first of these paths in the files folder that is a plain file, opened.
@@ -147,36 +168,34 @@ impl Media {
     /// # Errors
     /// [`OpenFileError`] if one exists and cannot be opened.
     pub async fn first_own(&self, paths: Vec<String>) -> Result<Option<Opened>, OpenFileError> {
-        self.first(paths.into_iter().map(|path| (Place::Files, path)).collect()).await
+        let media = self.clone();
+        let places = paths.into_iter().map(|path| (Place::Files, path)).collect();
+        tokio::task::spawn_blocking(move || media.first(places)).await.unwrap_or(Ok(None))
     }
 
-    async fn first(&self, places: Vec<(Place, String)>) -> Result<Option<Opened>, OpenFileError> {
-        let media = self.clone();
-        let opened = tokio::task::spawn_blocking(move || {
-            for (place, relative) in places {
-                let root = match place {
-                    Place::Assets => media.assets.as_path().to_owned(),
-                    Place::Images => media.state_dir.join("images"),
-                    Place::Files => media.state_dir.join("files"),
-                };
-                let held = media.assets_folder.as_ref().filter(|_| place == Place::Assets);
-                let opened = match held {
-                    Some(held) => open_in(held, &root, &relative, false),
-                    None => open_beneath(&root, &relative, place == Place::Files),
-                };
-                if let Some(mut opened) = opened? {
-                    match place {
-                        Place::Images => opened.etag = relative,
-                        Place::Files => opened.own = Some(relative),
-                        Place::Assets => {}
-                    }
-                    return Ok(Some(opened));
+    /// Waits for the disk.
+    fn first(&self, places: Vec<(Place, String)>) -> Result<Option<Opened>, OpenFileError> {
+        for (place, relative) in places {
+            let root = match place {
+                Place::Assets => self.assets.as_path().to_owned(),
+                Place::Images => self.state_dir.join("images"),
+                Place::Files => self.state_dir.join("files"),
+            };
+            let held = self.assets_folder.as_ref().filter(|_| place == Place::Assets);
+            let opened = match held {
+                Some(held) => open_in(held, &root, &relative, false),
+                None => open_beneath(&root, &relative, place == Place::Files),
+            };
+            if let Some(mut opened) = opened? {
+                match place {
+                    Place::Images => opened.etag = entity_tag(&relative),
+                    Place::Files => opened.own = Some(relative),
+                    Place::Assets => {}
                 }
+                return Ok(Some(opened));
             }
-            Ok(None)
-        })
-        .await;
-        opened.unwrap_or(Ok(None))
+        }
+        Ok(None)
     }
 }
 
@@ -229,11 +248,16 @@ fn open_in(folder: &OwnedFd, root: &Path, relative: &str, strict: bool) -> Resul
     }
     Ok(Some(Opened {
         len: facts.len(),
-        etag: format!("{:x}-{:x}-{:x}{:x}", facts.ino(), facts.len(), facts.mtime(), facts.mtime_nsec()),
+        etag: entity_tag(&format!("{:x}-{:x}-{:x}{:x}", facts.ino(), facts.len(), facts.mtime(), facts.mtime_nsec())),
         content_type: content_type(relative),
-        blob: Blob::File(Arc::new(file)),
+        blob: Blob::File(Arc::new(file.into())),
         own: None,
     }))
+}
+
+/// Of digits and dashes only.
+fn entity_tag(of: &str) -> HeaderValue {
+    HeaderValue::from_str(&format!("\"{of}\"")).unwrap_or(HeaderValue::from_static("\"\""))
 }
 
 /// EDK2 decides by type whether it may start a file (UEFI 2.10, 24.7.1), so those types have to be right.

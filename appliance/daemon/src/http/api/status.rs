@@ -97,7 +97,7 @@ async fn backup(call: Call) -> Result<Response, Error> {
     });
     let wrap = |source: std::io::Error| Error::Io { what: path.display().to_string(), source };
     let (file, length) = opened.await.map_err(|error| Error::Mistake(error.to_string()))?.map_err(wrap)?;
-    let mut response = crate::http::transfer::body(Blob::File(Arc::new(file)), 0, length);
+    let mut response = crate::http::transfer::body(&Blob::File(Arc::new(file.into())), 0, length);
     let head = response.headers_mut();
     head.insert("content-length", HeaderValue::from(length));
     head.insert("content-type", HeaderValue::from_static("application/vnd.sqlite3"));
