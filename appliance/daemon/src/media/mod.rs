@@ -236,7 +236,7 @@ fn open_in(folder: &OwnedFd, root: &Path, relative: &str, strict: bool) -> Resul
         rustix::fs::openat(folder, relative, flags, Mode::empty())
     };
     let file = match opened {
-        Ok(descriptor) => File::from(descriptor),
+        Ok(descriptor) => HeldFile::from(File::from(descriptor)),
         Err(
             Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV | Errno::NAMETOOLONG | Errno::NXIO | Errno::INVAL,
         ) => return Ok(None),
@@ -250,7 +250,7 @@ fn open_in(folder: &OwnedFd, root: &Path, relative: &str, strict: bool) -> Resul
         len: facts.len(),
         etag: entity_tag(&format!("{:x}-{:x}-{:x}{:x}", facts.ino(), facts.len(), facts.mtime(), facts.mtime_nsec())),
         content_type: content_type(relative),
-        blob: Blob::File(Arc::new(file.into())),
+        blob: Blob::File(Arc::new(file)),
         own: None,
     }))
 }

@@ -9,7 +9,7 @@ use rackberry_core::boot::path::FileRef;
 use rustix::fs::{AtFlags, StatxFlags, statx};
 use std::{
     collections::HashMap,
-    fs::File,
+    fs::{File, Metadata},
     io::{self, IoSliceMut},
     os::unix::fs::FileExt,
     sync::Arc,
@@ -30,11 +30,15 @@ const WITH_CONTENT: u64 = 16 << 10;
 pub struct HeldFile {
     /// None only while it is dropped.
     file: Option<File>,
+    /// What it was like before anything else was asked of it.
+    first: Option<Facts>,
 }
 
 impl From<File> for HeldFile {
     fn from(file: File) -> Self {
-        HeldFile { file: Some(file) }
+        let mut held = HeldFile { file: Some(file), first: None };
+        held.first = held.facts().ok();
+        held
     }
 }
 
@@ -50,6 +54,14 @@ impl Drop for HeldFile {
 impl HeldFile {
     fn file(&self) -> io::Result<&File> {
         self.file.as_ref().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// Kind, size and times.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn metadata(&self) -> io::Result<Metadata> {
+        self.file()?.metadata()
     }
 
     /// Another descriptor of the same file.
@@ -130,7 +142,6 @@ impl Shelf {
     pub fn keep(&self, file: FileRef, mut opened: Opened, since: Instant) -> Arc<Opened> {
         let Blob::File(held) = &opened.blob else { return Arc::new(opened) };
         let held = Arc::clone(held);
-        let facts = held.facts();
         if opened.len <= WITH_CONTENT
             && let Ok(len) = usize::try_from(opened.len)
         {
@@ -141,10 +152,10 @@ impl Shelf {
             }
         }
         let opened = Arc::new(opened);
-        // A file that is being written as it is read may show anything: the next to ask opens it anew.
-        if let (Ok(facts), Ok(later)) = (facts, held.facts())
+        // A file that is written or removed meanwhile may show anything: the next to ask opens it anew.
+        if let (Some(facts), Ok(later)) = (held.first, held.facts())
             && facts == later
-            && facts.size == opened.len
+            && facts.names > 0
         {
             self.put(file, Kept { opened: Arc::clone(&opened), file: held, facts, since });
         }
