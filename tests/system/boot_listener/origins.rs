@@ -2,16 +2,17 @@
 
 use super::{PATIENCE, by_tftp, open, own_file, policy, text_by_tftp};
 use anyhow::{Context, Result, ensure};
+use serde_json::json;
 use std::{
     net::{Ipv4Addr, SocketAddrV4},
     process::Output,
     time::{Duration, Instant},
 };
 use system_tests::{
-    Appliance, Crowd, Dice, FakeHost, Site,
-    pxe::{Kind, Machine, web},
+    Appliance, Crowd, Dice, FakeHost, PxeClient, Site,
+    pxe::{Kind, Machine, Message, client::new_xid, web},
     side_by_side,
-    site::{BOOT, BOX, ROOM, ROOM_LINK},
+    site::{self, BOOT, BOX, ROOM, ROOM_LINK},
 };
 
 /// Runs a program in the room.
@@ -190,6 +191,46 @@ fn rows_9_to_12_a_card_boots_pxelinux_with_a_file_of_its_own() -> Result<()> {
     Ok(())
 }
 
+/// The one script for all of them installs the machine by its own file; from then on its ten restarts lead to its disk.
+#[test]
+fn row_12_one_install_and_ten_restarts_to_the_disk() -> Result<()> {
+    let site = Site::new()?;
+    let appliance = site.serve("")?;
+    coreos(&appliance)?;
+    std::fs::remove_file(appliance.state_dir().join("files/pxelinux.cfg/01-00-25-90-c0-f7-86"))?;
+    let crowd = Crowd::new(&site.room, ROOM_LINK)?;
+    let machine = Machine { mac: CARD, ..Machine::new(1, Kind::BiosPxe) };
+    // One power-on: lease, loader, script; what the script says.
+    let boot = || -> Result<(FakeHost, String)> {
+        let leased = crowd.lease(std::slice::from_ref(&machine), PATIENCE)?;
+        let leased = leased.first().context("no lease")?;
+        ensure!(leased.boot_file.as_deref() == Some("undionly.kpxe"), "{leased:?}");
+        let node = FakeHost { mac: rackberry_core::host::MacAddr(CARD), ..FakeHost::new(1, leased.address) };
+        ensure!(by_tftp(&site, node.address, "undionly.kpxe")?.is_some(), "no loader");
+        let ask = node.ask().replace("arch=x86_64&platform=efi", "arch=i386&platform=pcbios");
+        let reply = site.room.enter(|| node.request(BOOT, "GET", &ask))?;
+        ensure!(reply.status == 200, "{reply:?}");
+        Ok((node, reply.text()))
+    };
+    let (node, _) = boot()?;
+    policy(&appliance, &node, "own-files")?;
+    let (node, led) = boot()?;
+    assert!(led.contains("chain http://10.77.0.1/pxelinux.0 "), "{led}");
+    assert!(text_by_tftp(&site, node.address, "pxelinux.cfg/default")?.contains("cloud-configs/install.yml"));
+    assert!(wget(&site, "http://10.77.0.1:8080/cloud-configs/install.yml")?.starts_with(b"#!/bin/sh\n"));
+    assert_eq!(wget(&site, "http://10.77.0.1:8080/cloud-configs/00:25:90:c0:f7:86.yml")?.len(), 26);
+    let image = "http://10.77.0.1:8080/1185.5.0/coreos_production_image.bin.bz2";
+    assert!(spider(&site, image)? && wget(&site, image)?.len() == 800_000);
+    policy(&appliance, &node, "local-disk")?;
+    for restart in 1..=10 {
+        let (_, script) = boot()?;
+        assert!(script.starts_with("#!ipxe\n") && script.contains("from its own disk"), "restart {restart}: {script}");
+        assert!(!script.contains("/ramos/") && !script.contains("pxelinux"), "restart {restart}: {script}");
+    }
+    println!("10 restarts after an install by own files: 10 to the disk");
+    Ok(())
+}
+
 /// `coreos-install -b URL` and its successor look with HEAD first, then read image and signature.
 #[test]
 fn row_13_an_installer_mirrors_from_the_files_folder() -> Result<()> {
@@ -231,5 +272,44 @@ fn row_34_a_diskless_root_is_read_whole() -> Result<()> {
         ensure!(open(*from)?.request("GET", "/rootfs.squashfs", &[])?.body == root, "another root");
         Ok(())
     })?;
+    Ok(())
+}
+
+/// A machine that knows BOOTP alone, reserved by its card: address, server, root path and boot file, then its files by TFTP.
+#[test]
+fn row_40_a_bootp_client_with_a_reservation_is_answered() -> Result<()> {
+    let site = Site::new()?;
+    let appliance = site.serve("")?;
+    own_file(&appliance, "diskless/pxelinux.0", bytes(11, 26_000))?;
+    let fixed = Ipv4Addr::new(10, 77, 2, 40);
+    let api = site::api(&appliance);
+    let card = "00-25-90-c0-f7-86";
+    api.call("POST", "/hosts", Some(&json!({ "list": format!("{card}, diskless-1") })))?;
+    let root = "17=/srv/nfs/diskless";
+    let change = json!({ "address": fixed.to_string(), "dhcp_options": [root, "67=diskless/pxelinux.0"] });
+    api.call("PATCH", "/hosts/diskless-1", Some(&change))?;
+    let client = PxeClient::new(&site.room, ROOM_LINK)?;
+    let until = Instant::now() + PATIENCE;
+    for round in 0..3 {
+        // Such a client asks until it is heard, each time the same.
+        let answer = loop {
+            let question = Message::from_client(CARD, new_xid());
+            client.broadcast(&question)?;
+            match client.answer(question.xid, CARD, Duration::from_secs(1))? {
+                Some(answer) => break answer.message,
+                None => ensure!(Instant::now() < until, "start {round}: no answer within {PATIENCE:?}"),
+            }
+        };
+        assert_eq!((answer.op, answer.yiaddr, answer.siaddr), (2, fixed, BOX), "{answer:?}");
+        assert_eq!(answer.message_type(), 0, "no DHCP");
+        assert_eq!(answer.get(17), Some(&b"/srv/nfs/diskless"[..]), "{answer:?}");
+        assert_eq!(answer.boot_file().as_deref(), Some("diskless/pxelinux.0"), "{answer:?}");
+    }
+    site.room.ip(&format!("address add {fixed}/16 dev {ROOM_LINK}"))?;
+    assert_eq!(by_tftp(&site, fixed, "diskless/pxelinux.0")?, Some(bytes(11, 26_000)));
+    // Nobody reserved anything for another card.
+    let stranger = Message::from_client([0x00, 0x25, 0x90, 0xc0, 0xf7, 0x87], new_xid());
+    client.broadcast(&stranger)?;
+    assert!(client.answer(stranger.xid, stranger.mac, Duration::from_secs(2))?.is_none());
     Ok(())
 }
