@@ -256,6 +256,58 @@ pub enum Strategy {
     HttpUri,
 }
 
+/// The network boot program that a host is sent first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+pub enum FirstLoader {
+    /// Ours; it asks for a script by HTTP.
+    #[default]
+    Ipxe,
+    /// Of the Syslinux family; looks for a configuration by TFTP. BIOS only, as the box has none for UEFI.
+    Pxelinux,
+    /// Looks for a configuration by TFTP. UEFI only, as the box has none for BIOS.
+    Grub,
+}
+
+impl FirstLoader {
+    /// The word for it, in settings and history.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            FirstLoader::Ipxe => "ipxe",
+            FirstLoader::Pxelinux => "pxelinux",
+            FirstLoader::Grub => "grub",
+        }
+    }
+
+    /// Its file for a machine of this kind; `None` if the box has none, and for iPXE, whose file goes by the client's
+    /// own number of its architecture.
+    #[must_use]
+    pub fn file(self, firmware: Firmware, arch: Arch) -> Option<&'static str> {
+        match (self, firmware, arch) {
+            (FirstLoader::Pxelinux, Firmware::Bios, _) => Some("pxelinux.0"),
+            (FirstLoader::Grub, Firmware::Uefi, Arch::X86_64) => Some("grubx64.efi"),
+            (FirstLoader::Grub, Firmware::Uefi, Arch::Aarch64) => Some("grubaa64.efi"),
+            _ => None,
+        }
+    }
+
+    /// Why a machine of which so much is known cannot start with it; `None` if it can, or may.
+    #[must_use]
+    pub fn refusal(self, firmware: Option<Firmware>, arch: Option<Arch>) -> Option<String> {
+        let (wanted, name) = match self {
+            FirstLoader::Ipxe => return None,
+            FirstLoader::Pxelinux => (Firmware::Bios, "PXELINUX"),
+            FirstLoader::Grub => (Firmware::Uefi, "GRUB"),
+        };
+        let firmware = firmware.unwrap_or(wanted);
+        let arch = arch.unwrap_or(Arch::X86_64);
+        self.file(firmware, arch)
+            .is_none()
+            .then(|| format!("The box has {name} for {wanted} only, and none for {firmware} on {arch}."))
+    }
+}
+
 /// What a host does at a network boot when nothing is armed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
 #[serde(rename_all = "kebab-case")]
@@ -273,6 +325,20 @@ pub enum BootPolicy {
     Ignore,
 }
 
+impl BootPolicy {
+    /// The word for it, in settings and history.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            BootPolicy::Default => "default",
+            BootPolicy::LocalDisk => "local-disk",
+            BootPolicy::RamOs => "ram-os",
+            BootPolicy::OwnFiles => "own-files",
+            BootPolicy::Ignore => "ignore",
+        }
+    }
+}
+
 /// A machine we may boot.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Host {
@@ -285,6 +351,8 @@ pub struct Host {
     pub arch: Option<Arch>,
     pub firmware: Option<Firmware>,
     pub policy: BootPolicy,
+    #[serde(default)]
+    pub loader: FirstLoader,
     pub strategy: Strategy,
     pub tags: Vec<CleanText>,
     /// The address DHCP keeps for it; any free one if none.

@@ -131,6 +131,7 @@ impl Observer for Timeline {
     fn started(&self, transfer: &TransferInfo) {
         let (station, detail) = match path::resolve(&transfer.filename) {
             Some(FileRef::Loader(name)) => (Station::Loader, format!("{name} by TFTP")),
+            Some(FileRef::Program { name, .. }) if name.ends_with(".0") => (Station::Loader, format!("{name} by TFTP")),
             Some(FileRef::RamOs { part: RamOsPart::Early, arch }) => {
                 (Station::RamOs, format!("RAM OS for {arch} by TFTP"))
             }

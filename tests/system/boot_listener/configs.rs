@@ -1,14 +1,15 @@
 //! PXELINUX and GRUB look for their configuration: the names in their order, the decision, own files first.
 
-use super::{PATIENCE, ask, by_tftp, host, meet, own_file, policy, text_by_tftp};
+use super::{PATIENCE, ask, by_tftp, host, meet, own_file, policy, set, text_by_tftp};
 use anyhow::{Context, Result, ensure};
-use rackberry_core::agent::Answer;
-use serde_json::json;
+use rackberry_core::{agent::Answer, host::MacAddr};
+use serde_json::{Value, json};
 use std::net::Ipv4Addr;
 use system_tests::{
-    FakeAgent, FakeHost, Faults, Life, Site,
+    Crowd, FakeAgent, FakeHost, Faults, Life, Site,
     fake_agent::Said,
-    site::{self, BOOT},
+    pxe::{Kind, Machine},
+    site::{self, BOOT, ROOM_LINK},
 };
 
 /// The names in PXELINUX's order (RFC 5071 section 2).
@@ -175,5 +176,63 @@ fn programs_of_pxelinux_are_the_persons_own_where_there_are_some() -> Result<()>
     // A loader that the box leads its hosts to is never replaced.
     own_file(&appliance, "undionly.kpxe", "theirs")?;
     assert_ne!(by_tftp(&site, site::ROOM, "undionly.kpxe")?.context("no loader")?, b"theirs");
+    Ok(())
+}
+
+#[test]
+fn a_host_set_to_another_loader_is_sent_it_first_and_gets_the_same_decision() -> Result<()> {
+    let site = Site::new()?;
+    for loader in ["pxelinux.0", "grubx64.efi", "grubaa64.efi"] {
+        std::fs::write(site.share().join("loaders").join(loader), vec![9; 42_000])?;
+    }
+    let appliance = site.serve("")?;
+    site.import_image(&appliance)?;
+    let api = site::api(&appliance);
+    let crowd = Crowd::new(&site.room, ROOM_LINK)?;
+    for (number, kind, word, usual, file) in [
+        (1, Kind::BiosPxe, "pxelinux", "undionly.kpxe", "pxelinux.0"),
+        (2, Kind::UefiPxe(7), "grub", "snponly-x64.efi", "grubx64.efi"),
+        (3, Kind::UefiPxe(11), "grub", "ipxe-arm64.efi", "grubaa64.efi"),
+        // A card whose ROM is an iPXE.
+        (4, Kind::Ipxe(0), "pxelinux", "http://10.77.0.1/boot.ipxe?", "pxelinux.0"),
+    ] {
+        let machine = Machine::new(number, kind);
+        let boot_file = || -> Result<(Ipv4Addr, String)> {
+            let leased = crowd.lease(std::slice::from_ref(&machine), PATIENCE)?;
+            let leased = leased.first().context("no lease")?;
+            Ok((leased.address, leased.boot_file.clone().unwrap_or_default()))
+        };
+        let (address, first) = boot_file()?;
+        assert!(first.starts_with(usual), "{kind:?}: {first}");
+        let node = FakeHost { mac: MacAddr(machine.mac), ..FakeHost::new(number, address) };
+        let (platform, other) = if word == "pxelinux" { ("pcbios", "grub") } else { ("efi", "pxelinux") };
+        let script = ask(&site, address, "GET", &node.ask().replace("platform=efi", &format!("platform={platform}")))?;
+        assert_eq!(script.status, 200);
+        // Not what the box has nothing of for this firmware.
+        let refused = set(&appliance, &node, &json!({ "loader": other })).err().context("it was taken")?.to_string();
+        assert!(refused.contains("422") && refused.contains(" only, and none for "), "{refused}");
+        assert!(boot_file()?.1.starts_with(usual));
+        set(&appliance, &node, &json!({ "loader": word }))?;
+        assert_eq!(boot_file()?, (address, file.to_owned()), "{kind:?}");
+        assert!(by_tftp(&site, address, file)?.is_some_and(|program| program.len() == 42_000));
+        let names = if word == "pxelinux" { pxelinux(&node) } else { grub(&node) };
+        let found = || Ok::<_, anyhow::Error>(find(&site, address, &names)?.context("no configuration")?.1);
+        assert!(found()?.contains("looking at the hardware"), "{}", found()?);
+        if number < 3 {
+            greet(&site, &node)?;
+            let body = json!({ "profile": "debian-13", "erase": true });
+            api.call("POST", &format!("/hosts/{}/install", node.mac.hyphens()), Some(&body))?;
+            assert!(found()?.contains("an install waits for this machine") && token(&found()?).is_some());
+            api.call("POST", &format!("/hosts/{}/disarm", node.mac.hyphens()), None)?;
+        }
+        policy(&appliance, &node, "local-disk")?;
+        let disk = found()?;
+        assert!(!disk.contains("/ramos/") && !disk.contains("rackberry.token="), "{disk}");
+        let events = api.events(&node.mac.hyphens())?;
+        let said = |what: &str| events.iter().any(|event| event.get("what").and_then(Value::as_str) == Some(what));
+        assert!(said(&format!("loader {word}")) && said("policy local-disk"), "{events:?}");
+        set(&appliance, &node, &json!({ "loader": "ipxe" }))?;
+        assert!(boot_file()?.1.starts_with(usual));
+    }
     Ok(())
 }

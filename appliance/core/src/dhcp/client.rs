@@ -3,7 +3,7 @@
 //! Architectures are matched by number, as the field uses them: names in libraries and in IANA's table disagree.
 
 use super::{options::sub_options, wire::Request};
-use crate::host::{Arch, Firmware, MacAddr, Strategy};
+use crate::host::{Arch, Firmware, FirstLoader, MacAddr, Strategy};
 
 /// A client architecture as option 93 numbers it (RFC 4578 2.1 and IANA's table).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -320,16 +320,22 @@ pub enum Loader {
 pub const SCRIPT_PATH: &str =
     "/boot.ipxe?mac=${netX/mac:hexhyp}&uuid=${uuid}&serial=${serial:uristring}&arch=${buildarch}";
 
-/// The loader for a client.
+/// The loader for a client whose host is set to start with `first`. What the box has not for this kind of machine is iPXE all
+/// the same: a machine may start by BIOS today and by UEFI tomorrow.
 #[must_use]
-pub fn loader_for(kind: Kind) -> Loader {
+pub fn loader_for(kind: Kind, first: FirstLoader) -> Loader {
     let file = |arch: ClientArch| arch.row().and_then(|row| row.loader);
+    let other = |arch: ClientArch| arch.row().and_then(|row| first.file(row.firmware, row.arch));
     match kind {
-        Kind::PxeRom(arch) => file(arch).map_or(Loader::Own, Loader::Tftp),
-        Kind::HttpRom(arch) => file(arch).map_or(Loader::Own, Loader::Http),
-        Kind::Ipxe(_, features) if features.http => Loader::Script,
-        // An iPXE built without HTTP: ours has it.
-        Kind::Ipxe(arch, _) => file(arch).map_or(Loader::Own, Loader::Tftp),
+        Kind::PxeRom(arch) => other(arch).or(file(arch)).map_or(Loader::Own, Loader::Tftp),
+        Kind::HttpRom(arch) => other(arch).or(file(arch)).map_or(Loader::Own, Loader::Http),
+        Kind::Ipxe(arch, features) => match other(arch) {
+            // It is the machine's own ROM; ours is not started on such a host.
+            Some(name) => Loader::Tftp(name),
+            None if features.http => Loader::Script,
+            // Built without HTTP: ours has it.
+            None => file(arch).map_or(Loader::Own, Loader::Tftp),
+        },
         Kind::Pi(_) | Kind::UBoot | Kind::RamOs | Kind::Plain => Loader::Own,
     }
 }

@@ -4,7 +4,11 @@ use super::{
     stage::Stage,
     wire::{MessageKind, Port, Request},
 };
-use crate::{host::Strategy, option::DhcpOption, text::HostName};
+use crate::{
+    host::{FirstLoader, Strategy},
+    option::DhcpOption,
+    text::HostName,
+};
 use std::{net::Ipv4Addr, time::Duration};
 
 /// One IPv4 subnet we may serve: the link's own, or one behind a relay.
@@ -126,6 +130,7 @@ pub struct HostView {
     pub enrolled: bool,
     /// Its policy is to get no answer.
     pub ignore: bool,
+    pub loader: FirstLoader,
     pub strategy: Strategy,
     pub name: Option<HostName>,
     /// Its fixed address.

@@ -190,7 +190,7 @@ impl Ask<'_> {
             return;
         }
         let wants_150 = self.request.parameters.contains(&code::TFTP_ADDRESSES);
-        match loader_for(self.kind) {
+        match loader_for(self.kind, self.host.loader) {
             Loader::Tftp(name) => {
                 answer.boot_file = Some(name.to_owned());
                 answer.name_server = true;

@@ -354,6 +354,7 @@ fn host_view(snapshot: &Snapshot, request: &Request, now: Timestamp) -> HostView
         known: true,
         enrolled: host.enrolled,
         ignore: host.policy == BootPolicy::Ignore,
+        loader: host.loader,
         strategy: host.strategy,
         name: Some(host.name.clone()),
         reservation: host.fixed_address,

@@ -128,7 +128,7 @@ pub enum HostCommand {
     Show { host: String },
     /// Enrols a host before its first boot.
     Add { mac: String, name: Option<String> },
-    /// Changes a host: name=node-02, policy=local-disk, note=TEXT, tags=a,b, add_mac=52:54:00:77:00:02.
+    /// Changes a host: name=node-02, policy=local-disk, loader=pxelinux, note=TEXT, tags=a,b, add_mac=52:54:00:77:00:02.
     Set {
         host: String,
         #[arg(required_unless_present_any = ["address", "option", "no_options"], value_name = "KEY=VALUE")]

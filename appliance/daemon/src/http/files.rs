@@ -119,6 +119,7 @@ fn note(method: &Method, file: &FileRef, opened: &Opened, ends: Ends, inventory:
     }
     let (station, detail) = match file {
         FileRef::Loader(name) => (Station::Loader, format!("{name} by HTTP")),
+        FileRef::Program { name, .. } if name.ends_with(".0") => (Station::Loader, format!("{name} by HTTP")),
         FileRef::RamOs { part: RamOsPart::Early, arch } => (Station::RamOs, format!("RAM OS for {arch} by HTTP")),
         _ => return note_own(method, opened, ends, inventory),
     };

@@ -9,7 +9,7 @@ use super::{
 };
 use rackberry_core::{
     event::{Actor, EventKind},
-    host::{Arch, BootPolicy, Firmware, Host, MacAddr, SmbiosUuid, Strategy},
+    host::{Arch, BootPolicy, Firmware, FirstLoader, Host, MacAddr, SmbiosUuid, Strategy},
     id::HostId,
     text::{CleanText, HostName},
 };
@@ -222,6 +222,7 @@ impl Tx<'_> {
             arch: None,
             firmware: None,
             policy: BootPolicy::default(),
+            loader: FirstLoader::default(),
             strategy: Strategy::default(),
             tags: Vec::new(),
             fixed_address: None,

@@ -3,7 +3,7 @@
 use super::packets::*;
 use crate::{
     dhcp::{Destination, Fact, Kind, Stage, client::PiModel},
-    host::{Arch, Firmware, MacAddr, Strategy},
+    host::{Arch, Firmware, FirstLoader, MacAddr, Strategy},
 };
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -29,6 +29,39 @@ fn each_architecture_gets_its_loader_by_number() {
         assert_eq!(offer.text(60), "PXEClient", "the bare word");
         assert_eq!(offer.option(54), Some(&BOX.octets()[..]));
     }
+}
+
+#[test]
+fn a_host_starts_with_the_loader_it_is_set_to_where_the_box_has_that() {
+    let mut rack = rack(Stage::PxeOnly);
+    for (loader, arch, file) in [
+        (FirstLoader::Pxelinux, 0, "pxelinux.0"),
+        (FirstLoader::Pxelinux, 7, "snponly-x64.efi"),
+        (FirstLoader::Grub, 7, "grubx64.efi"),
+        (FirstLoader::Grub, 11, "grubaa64.efi"),
+        (FirstLoader::Grub, 6, "ipxe-ia32.efi"),
+        (FirstLoader::Grub, 0, "undionly.kpxe"),
+        (FirstLoader::Ipxe, 0, "undionly.kpxe"),
+    ] {
+        rack.host.loader = loader;
+        let offer = rack.ask(&client(DISCOVER, 1).pxe(arch)).unwrap();
+        assert_eq!((offer.file(), offer.text(67), offer.siaddr()), (file, file, BOX), "{loader:?} on {arch}");
+    }
+    rack.host.loader = FirstLoader::Grub;
+    let by_http = client(DISCOVER, 1).option(60, b"HTTPClient:Arch:00016:UNDI:003000").option(93, &[0, 16]);
+    assert_eq!(rack.ask(&by_http).unwrap().file(), "http://10.77.0.1/grubx64.efi");
+}
+
+#[test]
+fn an_ipxe_in_a_machines_rom_starts_the_loader_that_its_host_is_set_to() {
+    let mut rack = rack(Stage::PxeOnly);
+    let rom = |arch| client(DISCOVER, 1).ipxe(arch);
+    for (loader, arch, file) in [(FirstLoader::Pxelinux, 0, "pxelinux.0"), (FirstLoader::Grub, 7, "grubx64.efi")] {
+        rack.host.loader = loader;
+        assert_eq!(rack.ask(&rom(arch)).unwrap().file(), file);
+    }
+    rack.host.loader = FirstLoader::Pxelinux;
+    assert!(rack.ask(&rom(7)).unwrap().file().starts_with("http://10.77.0.1/boot.ipxe?"));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::{
 };
 use rackberry_core::{
     event::{EventKind, Station},
-    host::{BootPolicy, Host, MacAddr},
+    host::{BootPolicy, FirstLoader, Host, MacAddr},
     install::Install,
     status::{Condition, Signs, describe},
     text::{CleanText, HostName},
@@ -22,12 +22,16 @@ use serde_json::{Value, json as object};
 /// The words of a host's policy.
 const POLICIES: Kind = Kind::Word(&["default", "local-disk", "ram-os", "own-files", "ignore"]);
 
+/// The words of a host's first loader.
+const LOADERS: Kind = Kind::Word(&["ipxe", "pxelinux", "grub"]);
+
 const STORED: &[Field] = &[
     must("id", Kind::Text, "Never changes."),
     must("name", Kind::Text, "Unique on a box."),
     must("macs", Kind::Texts, "Every MAC address it was seen with."),
     may("uuid", Kind::Text, "From SMBIOS, if it identifies the machine."),
     must("policy", POLICIES, "What a network boot of it leads to."),
+    must("loader", LOADERS, "The network boot program that it is sent first."),
     must("tags", Kind::Texts, "Words of yours."),
     must("note", Kind::Text, "A line of yours."),
     may("fixed_address", Kind::Text, "The IPv4 address that DHCP keeps for it."),
@@ -120,6 +124,7 @@ pub(super) static ROUTES: &[Route] = &[
         body: Body::Json(&[
             may("name", Kind::Text, "Its new name."),
             may("policy", POLICIES, "What a network boot of it leads to."),
+            may("loader", LOADERS, "What it is sent first: pxelinux for BIOS and grub for UEFI, where it is not ipxe."),
             may("tags", Kind::Texts, "In place of the tags it has."),
             may("note", Kind::Text, "A line of yours."),
             may("add_mac", Kind::Text, "One more address of it."),
@@ -242,6 +247,7 @@ async fn enrol(call: Call) -> Result<Vec<Host>, Error> {
 struct ChangeBody {
     name: Option<String>,
     policy: Option<BootPolicy>,
+    loader: Option<FirstLoader>,
     tags: Option<Vec<CleanText>>,
     note: Option<CleanText>,
     add_mac: Option<MacAddr>,
@@ -266,7 +272,14 @@ async fn change(call: Call) -> Result<Host, Error> {
             }
             if let Some(policy) = body.policy {
                 host.policy = policy;
-                what.push(format!("policy {}", serde_json::to_value(policy).unwrap_or_default()));
+                what.push(format!("policy {}", policy.word()));
+            }
+            if let Some(loader) = body.loader {
+                if let Some(why) = loader.refusal(host.firmware, host.arch) {
+                    return Err(Error::Fields(vec![("loader".to_owned(), why)]));
+                }
+                host.loader = loader;
+                what.push(format!("loader {}", loader.word()));
             }
             if let Some(tags) = body.tags {
                 host.tags = tags.into_iter().take(32).collect();
