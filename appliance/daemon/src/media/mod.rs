@@ -158,7 +158,10 @@ impl Media {
         let (media, file) = (self.clone(), file.clone());
         let opened = tokio::task::spawn_blocking(move || {
             let since = Instant::now();
-            Ok(media.first(places)?.map(|opened| media.shelf.keep(file, opened, since)))
+            // A person may put a file before the one that was found: that one is looked for each time.
+            let sole = places.len() == 1;
+            let found = media.first(places)?;
+            Ok(found.map(|opened| if sole { media.shelf.keep(file, opened, since) } else { Arc::new(opened) }))
         });
         opened.await.unwrap_or(Ok(None))
     }
