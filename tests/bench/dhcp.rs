@@ -47,8 +47,18 @@ struct Work {
     /// Leases given before.
     leases: usize,
     at_once: usize,
-    /// Each fsync takes 5 ms more, as on an SD card.
-    slow_disk: bool,
+    disk: Disk,
+}
+
+/// Where a server keeps its leases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Disk {
+    /// On this machine's disk, with all else that it is busy with.
+    Own,
+    /// The same where each fsync takes 5 ms more, as on an SD card.
+    Slow,
+    /// In memory, so that no disk decides.
+    None,
 }
 
 /// A server that can be measured.
@@ -75,20 +85,20 @@ pub fn rows(peers: &Path, runs: usize, wanted: impl Fn(&str) -> bool, mut tell: 
         let what = format!("DHCP {AT_ONCE} new clients at once, {named} leases");
         if wanted(&what) {
             let goal = (leases == 100).then_some(Goal { rate: 3.0, cost: Some(4.0) });
-            let work = Work { leases, at_once: AT_ONCE, slow_disk: false };
+            let work = Work { leases, at_once: AT_ONCE, disk: Disk::Own };
             let row = Row::compared(what, goal, runs, &subjects, name, |subject| run(*subject, peers, work))?;
             let ours = row.ours;
             let dnsmasq = row.peers.iter().find(|(name, _)| *name == "dnsmasq").copied();
             tell(row);
-            let beside = |name: &str, peer, goal| {
-                let what = format!("DHCP {AT_ONCE} new clients at once, {named} leases, beside {name} alone");
+            let beside = |whom: &str, peer, goal| {
+                let what = format!("DHCP {AT_ONCE} new clients at once, {named} leases, beside {whom}");
                 Row { what, ours, peers: vec![peer], goal: Some(goal) }
             };
             match (leases, dnsmasq, few) {
                 (100, dnsmasq, _) => {
                     few = Some(ours);
                     if let Some(dnsmasq) = dnsmasq {
-                        tell(beside("dnsmasq", dnsmasq, Goal { rate: 30.0, cost: None }));
+                        tell(beside("dnsmasq alone", dnsmasq, Goal { rate: 30.0, cost: None }));
                     }
                 }
                 // No more than 1.1 of the cost.
@@ -99,11 +109,17 @@ pub fn rows(peers: &Path, runs: usize, wanted: impl Fn(&str) -> bool, mut tell: 
             }
         }
     }
+    let what = format!("DHCP {AT_ONCE} new clients at once, 100 leases, kept in memory");
+    if wanted(&what) {
+        let goal = Some(Goal { rate: 3.0, cost: Some(4.0) });
+        let work = Work { leases: 100, at_once: AT_ONCE, disk: Disk::None };
+        tell(Row::compared(what, goal, runs, &subjects, name, |subject| run(*subject, peers, work))?);
+    }
     let what = format!("DHCP {AT_ONCE} new clients at once, 100 leases, fsync +5 ms (an SD card)");
     if wanted(&what) {
         let durable = subjects.iter().copied().filter(|subject| *subject != Subject::Kea).collect::<Vec<_>>();
         let goal = Some(Goal { rate: 25.0, cost: None });
-        let work = Work { leases: 100, at_once: AT_ONCE, slow_disk: true };
+        let work = Work { leases: 100, at_once: AT_ONCE, disk: Disk::Slow };
         tell(Row::compared(what, goal, runs, &durable, name, |subject| run(*subject, peers, work))?);
     }
     let what = format!("DHCP by perfdhcp, {ASKED}/s asked for through a relay");
@@ -113,7 +129,7 @@ pub fn rows(peers: &Path, runs: usize, wanted: impl Fn(&str) -> bool, mut tell: 
     let what = format!("DHCP {AT_ONCE_WITH_WAIT} new clients at once, each address asked for first");
     if wanted(&what) {
         let own = [Subject::Ours { wait: true }];
-        let work = Work { leases: 100, at_once: AT_ONCE_WITH_WAIT, slow_disk: false };
+        let work = Work { leases: 100, at_once: AT_ONCE_WITH_WAIT, disk: Disk::Own };
         tell(Row::compared(what, None, runs, &own, name, |subject| run(*subject, peers, work))?);
     }
     Ok(())
@@ -125,10 +141,13 @@ fn run(subject: Subject, peers: &Path, work: Work) -> Result<Measured> {
     // Where the relay's answers go.
     site.room.ip(&format!("address add {RELAY}/16 dev {ROOM_LINK}"))?;
     site.seat.ip(&format!("route add {RELAYED_NET} dev {BOX_LINK}"))?;
-    let folder = leftovers::disk_folder("bench-dhcp")?;
-    let Work { leases, at_once, slow_disk } = work;
+    let Work { leases, at_once, disk } = work;
+    let folder = match disk {
+        Disk::Own | Disk::Slow => leftovers::disk_folder("bench-dhcp")?,
+        Disk::None => tempfile::Builder::new().prefix("bench-dhcp-").tempdir_in("/dev/shm")?,
+    };
     let mut more = Vec::new();
-    if slow_disk {
+    if disk == Disk::Slow {
         more.push(("LD_PRELOAD", slow_fsync(folder.path())?.into()));
     }
     let mut process = subject.start(&site, peers, folder.path(), leases, more)?;
