@@ -11,6 +11,10 @@ use std::time::Duration;
 /// A client heard this lately is there, and what is missing was lost.
 const ALIVE: Duration = Duration::from_secs(2);
 
+/// A window repeated in vain is left alone for this long. A client whose acknowledgement was lost may pass over blocks it holds and speak
+/// only after a silence of its own choice; 5 s is the longest seen (atftp).
+const SILENCE: Duration = Duration::from_secs(6);
+
 /// What to do after an input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
@@ -207,10 +211,11 @@ impl Transfer {
     pub fn deadline(&self) -> Duration {
         let alive = self.sent_at.saturating_add(self.round_trip.timeout_alive());
         if self.heard && alive < self.heard_at.saturating_add(ALIVE) {
-            alive
-        } else {
-            self.sent_at.saturating_add(self.round_trip.timeout())
+            return alive;
         }
+        let wait = self.round_trip.timeout();
+        let in_vain = self.heard && self.retries > 0 && self.agreed.windowsize > 1 && self.agreed.timeout.is_none();
+        self.sent_at.saturating_add(if in_vain { wait.max(SILENCE) } else { wait })
     }
 
     /// The place of block `number` (from 1) in the file and on the wire.

@@ -132,6 +132,22 @@ fn repeats_follow_the_measured_round_trip_and_double() {
 }
 
 #[test]
+fn a_window_repeated_in_vain_is_followed_by_a_silence_in_which_the_client_may_speak() {
+    let (mut transfer, _) = start(&windowed(8), 1 << 20);
+    transfer.on_packet(&Packet::Ack(0), 10 * MS);
+    let (mut now, mut waits) = (10 * MS, Vec::new());
+    while now < 15_000 * MS {
+        waits.push(transfer.deadline() - now);
+        now = transfer.deadline();
+        assert_eq!(transfer.on_timeout(now), send(1, 8));
+    }
+    let silent = waits.iter().position(|wait| *wait >= 6000 * MS).unwrap();
+    assert!(waits[..silent].iter().sum::<Duration>() < 3000 * MS, "{waits:?}");
+    assert!(waits[silent..].iter().all(|wait| *wait >= 6000 * MS), "{waits:?}");
+    assert_eq!(transfer.on_packet(&Packet::Ack(8), now + MS), send(9, 8));
+}
+
+#[test]
 fn the_round_trip_of_a_repeated_block_is_not_measured() {
     let (mut transfer, _) = start(&ReadRequest::octet("x"), 1 << 20);
     transfer.on_packet(&Packet::Ack(1), 100 * MS);
