@@ -1,6 +1,6 @@
 #!/bin/sh
-# Builds rackberry itself as one static, stripped program for --arch, at --out, and prints its size. --quick: as for debugging, in
-# a third of the time and many times the size.
+# Builds rackberry itself as one static, stripped program for --arch, at --out, and prints its size. --quick: hardly optimised,
+# for tests, in less time and more bytes.
 #
 # SQLite is C, so that another architecture needs a C compiler: zig, which holds the compilers and C libraries of all of them in
 # one Python wheel. Version and hash of it are pinned in build-requirements.txt; it is unpacked into --tools and nowhere else.
@@ -55,6 +55,10 @@ target=$arch-unknown-linux-musl
     exit 1
 }
 began=$(date +%s)
+if [ $profile = dev ]; then
+    # Without any optimising a program that an emulator runs is too slow to serve a machine.
+    export CARGO_PROFILE_DEV_OPT_LEVEL=1 CARGO_PROFILE_DEV_DEBUG=false CARGO_PROFILE_DEV_STRIP=true
+fi
 
 if [ -n "$gcc" ]; then
     # musl names no 64-bit twins of its file functions; without the flag SQLite asks glibc's headers for them.

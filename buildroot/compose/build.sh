@@ -44,7 +44,7 @@ trap 'rm -rf "$work"' EXIT
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
 rm -f "$out/manifest.json"
-mkdir -p "$work"/{boot,root,store,kernel,tools,memtest}
+mkdir -p "$work"/{boot,root,kernel,tools,memtest}
 packages=()
 
 # Unpacks packages of one suite into a folder of $work.
@@ -120,7 +120,8 @@ make_boot() {
         install -m 644 "$(first "$modules/dtb/broadcom/$file.dtb" "$work/kernel/usr/lib/linux-image-$release/broadcom/$file.dtb")" \
             "$work/boot/$file.dtb"
     done
-    install -m 644 "$here"/../board/{config,cmdline}.txt "$here/../../docs/rackberry.toml" "$work/boot/"
+    install -m 644 "$here"/../board/{config,cmdline}.txt "$work/boot/"
+    install -m 644 "$here/../../docs/rackberry-card.toml" "$work/boot/rackberry.toml"
     install -m 644 "$work/tools/usr/share/doc/$FIRMWARE/copyright" "$work/boot/LICENCE-firmware.txt"
     stamp "$work/boot"
 }
@@ -144,6 +145,7 @@ make_root() {
     ln -s bin "$root/usr/sbin"
     ln -s /run/modules "$root/usr/lib/modules"
     cp -r "$here/../rootfs-overlay/." "$root/"
+    chmod 600 "$root/etc/shadow"
     printf '%s\n' "$SOURCE_DATE_EPOCH" >"$root/etc/rackberry/built"
     install -m 755 "$program" "$root/usr/bin/rackberry"
     install -m 755 "$work/initramfs/bin/busybox" "$root/usr/bin/busybox"
@@ -153,6 +155,7 @@ make_root() {
         cp -rL "$share"/{loaders,catalog} "$root/usr/share/rackberry/"
         mkdir "$root/usr/share/rackberry/ramos"
         cp -r "$share"/ramos/* "$root/usr/share/rackberry/ramos/"
+        place_memtest "$root/usr/share/rackberry/memtest"
     else
         cp -r "$here/../../images/catalog" "$root/usr/share/rackberry/"
     fi
@@ -163,22 +166,17 @@ make_root() {
         -comp zstd -Xcompression-level 19 -b 256K
 }
 
-# What the box has to give before anybody brought it anything.
-make_store() {
-    local root=$work/store
-    mkdir -p "$root"/{images,files}
-    if [ -n "$share" ]; then
-        mkdir "$root/files/memtest"
-        install -m 644 "$work/memtest/boot/memtest86+x64.bin" "$root/files/memtest/x64.bin"
-        install -m 644 "$work/memtest/boot/memtest86+x64.efi" "$root/files/memtest/x64.efi"
-        cat >"$root/files/memtest/memtest.ipxe" <<'END'
+# What the box has to give before anybody brought it anything: served as files of a person's own.
+place_memtest() {
+    mkdir -p "$1"
+    install -m 644 "$work/memtest/boot/memtest86+x64.bin" "$1/x64.bin"
+    install -m 644 "$work/memtest/boot/memtest86+x64.efi" "$1/x64.efi"
+    cat >"$1/memtest.ipxe" <<'END'
 #!ipxe
 # Tests the memory of the machine that is led here; touches no disk.
 iseq ${platform} efi && kernel x64.efi || kernel x64.bin
 boot
 END
-    fi
-    stamp "$root"
 }
 
 write_manifest() {
@@ -230,7 +228,7 @@ make_card() {
     ext4 "$work/state.ext4" rackberry-state "$STATE_SIZE" 7ac0b3e1-0000-4000-8000-000000000005 "$work/empty"
     put "$work/state.ext4" "$STATE_START" "$STATE_SIZE"
     # Room for the tables of a large card; the journal cannot grow later.
-    ext4 "$work/store.ext4" rackberry-store "$STORE_SIZE" 7ac0b3e1-0000-4000-8000-000000000006 "$work/store" \
+    ext4 "$work/store.ext4" rackberry-store "$STORE_SIZE" 7ac0b3e1-0000-4000-8000-000000000006 "$work/empty" \
         -J size=8 -i 65536
     put "$work/store.ext4" "$STORE_START" "$STORE_SIZE"
     mv "$card" "$out/rackberry.img"
@@ -240,7 +238,6 @@ fetch_packages
 choose_modules
 make_initramfs
 make_boot
-make_store
 make_root
 make_card
 cp "$work/root/etc/rackberry/manifest.json" "$out/manifest.json.new"

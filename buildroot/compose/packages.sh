@@ -20,7 +20,7 @@ TREES=(bcm2837-rpi-zero-2-w bcm2837-rpi-3-b bcm2837-rpi-3-b-plus bcm2711-rpi-4-b
 # busybox-static has these compiled in; the list is kept here, for it is not run to be asked.
 EARLY_APPLETS=(blockdev cat cp crc32 dd head mkdir modprobe mount od reboot sh sleep sort switch_root tr umount watchdog xargs)
 APPLETS=(
-    awk cat chmod chown cp cttyhack cut date dd df dmesg du find free grep halt head hostname init ip kill less ln ls lsmod lsusb
+    awk cat chmod chown cp cttyhack cut date dd df dmesg du find free getty grep halt head hostname init ip kill less ln login ls lsmod
     mdev mkdir modprobe mount mv netstat nslookup pidof ping poweroff ps reboot rm sed setsid sh sleep sort sync tail top touch tr
     umount uname uptime vi wc xargs
 )

@@ -6,6 +6,7 @@
 //! - [`console`]: text that a program prints, with waiting for a line.
 //! - [`vm`]: a machine in QEMU with its firmware's own network boot; [`qmp`] is its control socket and [`accel`]
 //!   decides whether hardware virtualisation can be trusted.
+//! - [`card`]: the SD card in a machine of its own.
 //! - [`appliance`]: the program under test, started, killed and started again on one state directory.
 //! - [`dnsmasq`]: a foreign server on the same network, to prove the tests on and to stand beside.
 //! - [`fake_agent`]: a machine without hardware that speaks the agent's protocol; [`dice`] are its luck.
@@ -19,6 +20,7 @@
 
 pub mod accel;
 pub mod appliance;
+pub mod card;
 pub mod console;
 pub mod crowd;
 pub mod dice;
@@ -37,6 +39,7 @@ pub mod vm;
 pub mod wire;
 
 pub use appliance::Appliance;
+pub use card::Card;
 pub use console::Console;
 pub use crowd::{Crowd, side_by_side};
 pub use dice::Dice;

@@ -27,6 +27,10 @@ pub enum Firmware {
     OvmfSecure,
     /// AAVMF on a 64-bit Arm board (arch 11).
     Aavmf,
+    /// No firmware: the same board starts the kernel that [`Builder::extra`] names.
+    ArmKernel,
+    /// No firmware either: a Raspberry Pi 3B with its SD card, its memory and processors, and a network adapter on USB.
+    Pi3Kernel,
 }
 
 /// The network card's model.

@@ -141,24 +141,29 @@ impl Builder {
     /// When a firmware file is missing, QEMU does not start, or it refuses its arguments (its words are in the error).
     pub fn start(self, ns: &Netns, tap: &str) -> Result<Vm> {
         let dir = leftovers::disk_folder("vm")?;
-        let arm = self.firmware == Firmware::Aavmf;
+        let arm = matches!(self.firmware, Firmware::Aavmf | Firmware::ArmKernel | Firmware::Pi3Kernel);
         let mut command = ns.command(if arm { "qemu-system-aarch64" } else { "qemu-system-x86_64" });
-        command.args(["-name", &self.serial, "-nodefaults", "-display", "none", "-m", &self.memory_mib.to_string()]);
-        command.args(["-smp", &self.cpus.to_string(), "-uuid", &self.uuid]);
-        command.args([
-            "-smbios",
-            &format!(
-                "type=1,manufacturer=Rackberry tests,product={},serial={},uuid={}",
-                self.product, self.serial, self.uuid
-            ),
-        ]);
-        command.args(["-chardev", "stdio,id=s0,signal=off", "-serial", "chardev:s0"]);
+        command.args(["-name", &self.serial, "-nodefaults", "-display", "none", "-chardev", "stdio,id=s0,signal=off"]);
+        if self.firmware == Firmware::Pi3Kernel {
+            // The first serial port is Bluetooth's.
+            command.args(["-serial", "null"]);
+        } else {
+            command.args(["-m", &self.memory_mib.to_string(), "-smp", &self.cpus.to_string(), "-uuid", &self.uuid]);
+            command.args([
+                "-smbios",
+                &format!(
+                    "type=1,manufacturer=Rackberry tests,product={},serial={},uuid={}",
+                    self.product, self.serial, self.uuid
+                ),
+            ]);
+        }
+        command.args(["-serial", "chardev:s0"]);
         let socket = dir.path().join("qmp");
         command.args(["-qmp", &format!("unix:{},server=on,wait=off", socket.display())]);
         self.firmware_arguments(&mut command, dir.path())?;
         self.nic_arguments(&mut command, tap);
         self.disk_arguments(&mut command, dir.path())?;
-        if self.firmware != Firmware::Bios {
+        if !matches!(self.firmware, Firmware::Bios | Firmware::Pi3Kernel) {
             // EDK2 of 2024 and later boots from no network without a source of random numbers.
             command.args(["-device", "virtio-rng-pci"]);
         }
@@ -183,10 +188,16 @@ impl Builder {
     }
 
     fn firmware_arguments(&self, command: &mut Command, dir: &Path) -> Result<()> {
-        if self.firmware == Firmware::Aavmf {
-            command.args(["-M", "virt", "-accel", "tcg,tb-size=128", "-cpu", "cortex-a57"]);
-        } else {
-            command.args(Accel::here().arguments());
+        match self.firmware {
+            Firmware::Aavmf | Firmware::ArmKernel => {
+                command.args(["-M", "virt", "-accel", "tcg,tb-size=128", "-cpu", "cortex-a57"]);
+            }
+            Firmware::Pi3Kernel => {
+                command.args(["-M", "raspi3b", "-accel", "tcg,tb-size=128"]);
+            }
+            Firmware::Bios | Firmware::OvmfPxe | Firmware::OvmfHttp | Firmware::OvmfSecure => {
+                command.args(Accel::here().arguments());
+            }
         }
         match self.firmware {
             Firmware::Bios => {
@@ -200,6 +211,7 @@ impl Builder {
             Firmware::OvmfPxe | Firmware::OvmfHttp => {
                 command.args(["-M", "q35"]);
             }
+            Firmware::ArmKernel | Firmware::Pi3Kernel => return Ok(()),
             Firmware::Aavmf => {}
         }
         if self.firmware == Firmware::OvmfHttp {
@@ -210,7 +222,7 @@ impl Builder {
         let (code, variables) = match self.firmware {
             Firmware::OvmfSecure => ("/usr/share/OVMF/OVMF_CODE_4M.secboot.fd", "/usr/share/OVMF/OVMF_VARS_4M.ms.fd"),
             Firmware::Aavmf => ("/usr/share/AAVMF/AAVMF_CODE.fd", "/usr/share/AAVMF/AAVMF_VARS.fd"),
-            Firmware::Bios | Firmware::OvmfPxe | Firmware::OvmfHttp => {
+            Firmware::Bios | Firmware::OvmfPxe | Firmware::OvmfHttp | Firmware::ArmKernel | Firmware::Pi3Kernel => {
                 ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd")
             }
         };
@@ -237,10 +249,20 @@ impl Builder {
         let rom = if own_client { ",romfile=" } else { "" };
         let order = self.order(1);
         command.args(["-netdev", &format!("tap,id=net0,ifname={tap},script=no,downscript=no")]);
+        if self.firmware == Firmware::Pi3Kernel {
+            command.args(["-device", &format!("usb-net,netdev=net0,id=nic0,mac={mac}")]);
+            return;
+        }
         command.args(["-device", &format!("{model},netdev=net0,id=nic0,mac={mac}{order}{rom}")]);
     }
 
     fn disk_arguments(&self, command: &mut Command, dir: &Path) -> Result<()> {
+        if self.firmware == Firmware::Pi3Kernel {
+            if let Some(Disk::File(path)) = self.disks.first() {
+                command.args(["-drive", &format!("if=sd,format=raw,cache=unsafe,file={}", path.display())]);
+            }
+            return Ok(());
+        }
         match self.bus {
             DiskBus::Megasas if !self.disks.is_empty() => {
                 command.args(["-device", "megasas,id=bus0"]);

@@ -1,0 +1,196 @@
+//! The SD card as it is written to a card: it boots, serves, falls back to the other slot, and loses nothing in a power cut.
+//!
+//! `RACKBERRY_SOAK=1` cuts the power 20 times instead of 4.
+
+#![allow(clippy::indexing_slicing, reason = "a JSON value indexed by a name that it lacks is null, never a panic")]
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use std::{
+    net::{Ipv4Addr, SocketAddrV4},
+    time::{Duration, Instant},
+};
+use system_tests::{
+    Card, Dice, Firmware, Netns, Vm,
+    card::{Remote, shell},
+    pxe::web::Connection,
+    rack,
+};
+
+/// Many times what is usual, as the machine may be slow and busy.
+const LIMIT: Duration = Duration::from_secs(900);
+const BOX: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 1);
+const PAGE: SocketAddrV4 = SocketAddrV4::new(BOX, 8000);
+/// Nobody else is there, so that the look round may be short.
+const SETTINGS: &str = "[dhcp]\nprobe_unit_ms = 100\nprobe_listen_ms = 400\n";
+const SIZE: u64 = 4 << 30;
+
+/// A network with room for the box, a machine, and us.
+fn network() -> Result<Netns> {
+    let ns = Netns::new()?;
+    ns.bridge("br0", Some("192.168.77.2/24"))?;
+    ns.tap("box", Some("br0"))?;
+    ns.tap("machine", Some("br0"))?;
+    Ok(ns)
+}
+
+/// Waits for the box's own word and for an answer of its page; the seconds that the box counted from its kernel's start.
+fn ready(ns: &Netns, vm: &Vm, mark: usize) -> Result<String> {
+    let line = vm.wait_after(mark, "rackberry is ready after", LIMIT)?;
+    ensure!(line.contains("http://192.168.77.1:8000"), "{line}");
+    let reply = ns.enter(|| Connection::open(PAGE)?.request("GET", "/login", &[]))?;
+    ensure!(matches!(reply.status, 200 | 303), "{}", reply.status);
+    Ok(line.split("after ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap_or("?").to_owned())
+}
+
+fn remote<'a>(ns: &'a Netns, vm: &mut Vm) -> Result<Remote<'a>> {
+    let said = shell(vm, "rackberry --json token add test", LIMIT)?;
+    let json = said.lines().find(|line| line.starts_with('{')).with_context(|| format!("no token in {said}"))?;
+    let token: Value = serde_json::from_str(json)?;
+    Ok(Remote::new(ns, "http://192.168.77.1:8000", token["token"].as_str().context("no token")?))
+}
+
+#[test]
+fn it_boots_read_only_and_installs_a_machine_from_blank_disk_to_its_own_disk() -> Result<()> {
+    let (ns, card) = (network()?, Card::new(SIZE, SETTINGS)?);
+    let began = Instant::now();
+    let mut vm = card.machine(Firmware::ArmKernel)?.start(&ns, "box")?;
+    let seconds = ready(&ns, &vm, 0)?;
+    println!("card: ready {seconds} s after its kernel's start, {} s after power-on", began.elapsed().as_secs());
+    vm.wait_for("one-time code", LIMIT)?;
+
+    let proof = "for f in / /etc /usr/bin /boot; do touch $f/x 2>/dev/null && echo WRITTEN $f; done; \
+                 mount -o remount,rw / 2>/dev/null; touch /x 2>/dev/null && echo WRITTEN; \
+                 df -m /srv | tail -n 1; cat /run/card/env; grep ^Cap[PE] /proc/$(pidof rackberry)/status";
+    let said = shell(&mut vm, proof, LIMIT)?;
+    ensure!(!said.contains("WRITTEN") && said.contains("SLOT=a"), "{said}");
+    let store = said.lines().find(|line| line.ends_with("/srv")).and_then(|line| line.split_whitespace().nth(1));
+    let store: u64 = store.and_then(|megabytes| megabytes.parse().ok()).with_context(|| format!("no store: {said}"))?;
+    ensure!(store > 3000, "the store did not grow: {store} MB");
+    ensure!(said.matches("0000000000000000").count() == 2, "the program kept rights: {said}");
+    println!("card: root and boot partition read-only, the store {store} MB of a card of {} MB", SIZE >> 20);
+
+    let remote = remote(&ns, &mut vm)?;
+    let began = Instant::now();
+    let image = rack::image()?;
+    remote.cli(&["image", "import", image.to_str().context("the image's path")?, "--name", "debian-13"])?;
+    println!("card: the image is imported after {} s", began.elapsed().as_secs());
+
+    let began = Instant::now();
+    let machine = Vm::builder(Firmware::Bios).mac(Some("52:54:00:77:0c:01")).memory(1024).start(&ns, "machine")?;
+    let waiting = remote.wait_host(machine.mac(), "waiting", LIMIT, |host| {
+        (host["condition"] == "waiting").then(|| host["name"].as_str().unwrap_or_default().to_owned())
+    });
+    let name = explained(&machine, waiting)?;
+    println!("card: the machine waits in the RAM OS after {} s", began.elapsed().as_secs());
+    remote.cli(&["install", &name, "debian-13", "--set", "user=admin"])?;
+    let over = ["done", "failed", "timed_out", "cancelled", "interrupted"];
+    let ended = remote.wait_host(machine.mac(), "end of its install", LIMIT, |host| {
+        let phase = host["install"]["state"]["phase"].as_str()?;
+        over.contains(&phase).then(|| format!("{phase}: {}", host["sentence"]))
+    });
+    let ended = explained(&machine, ended)?;
+    ensure!(ended.starts_with("done"), "{ended}");
+    machine.wait_for(&format!("{name} login:"), LIMIT)?;
+    println!("card: the machine is up from its own disk after {} s", began.elapsed().as_secs());
+    Ok(())
+}
+
+/// Adds what the machine said last to an error.
+fn explained<T>(vm: &Vm, result: Result<T>) -> Result<T> {
+    result.with_context(|| {
+        let console = vm.console().text();
+        let tail: Vec<&str> = console.lines().rev().take(25).collect();
+        format!("its console ended with\n{}", tail.into_iter().rev().collect::<Vec<_>>().join("\n"))
+    })
+}
+
+/// A state block's line, as docs/sd-card.md describes it.
+fn block(seq: u32, good: char, tried: char, left: u32) -> Vec<u8> {
+    let body = format!("rackberry-slots 1 seq={seq} good={good} try={tried} left={left}");
+    let mut sum = u32::MAX;
+    for byte in body.bytes() {
+        sum ^= u32::from(byte);
+        for _ in 0..8 {
+            sum = (sum >> 1) ^ if sum & 1 == 1 { 0xedb8_8320 } else { 0 };
+        }
+    }
+    let mut sector = format!("{body} crc={:08x}\n", !sum).into_bytes();
+    sector.resize(512, 0);
+    sector
+}
+
+#[test]
+fn it_falls_back_to_the_other_slot_and_keeps_what_it_acknowledged_through_power_cuts() -> Result<()> {
+    let (ns, card) = (network()?, Card::new(SIZE, SETTINGS)?);
+    let seed = Dice::seed();
+    println!("card: RACKBERRY_SEED={seed}");
+    let mut dice = Dice::new(seed);
+
+    let cuts = if std::env::var_os("RACKBERRY_SOAK").is_some() { 20 } else { 4 };
+    // Slot B is on trial and full of noise.
+    let noise: Vec<u8> = (0..1 << 18).flat_map(|_| dice.throw().to_le_bytes()).collect();
+    card.write("B_START", &noise)?;
+    card.write("BLOCK_2", &block(1, 'a', 'b', 3))?;
+    let mut acknowledged: Vec<String> = Vec::new();
+    let mut token: Option<String> = None;
+    for round in 0_u32..=cuts {
+        let mut vm = card.machine(Firmware::ArmKernel)?.start(&ns, "box")?;
+        let seconds = ready(&ns, &vm, 0)?;
+        let slots = shell(&mut vm, "cat /run/card/env", LIMIT)?;
+        let wanted = match round {
+            // The first start finds noise in B and gives it up for good.
+            0 | 1 | 4.. => "SLOT=a\nTRYING=\n",
+            // Then B is a copy of A, and on trial for two starts.
+            2 | 3 => "SLOT=b\nTRYING=yes\n",
+        };
+        ensure!(slots.contains(wanted), "start {round}: {slots}");
+        if round == 0 {
+            ensure!(vm.console().count("slot b cannot be mounted; starting slot a") == 1, "{}", vm.console().text());
+        }
+        let remote = match &token {
+            Some(token) => Remote::new(&ns, "http://192.168.77.1:8000", token),
+            None => {
+                let remote = remote(&ns, &mut vm)?;
+                token = Some(remote.token().to_owned());
+                remote
+            }
+        };
+        let names = remote.names()?;
+        let lost: Vec<_> = acknowledged.iter().filter(|name| !names.contains(name)).collect();
+        ensure!(lost.is_empty(), "start {round}: {lost:?} were acknowledged and are gone; there are {names:?}");
+        for number in 0..=dice.below(3) {
+            let name = format!("node-{round}-{number}");
+            remote.cli(&["host", "add", &format!("02:00:00:00:{round:02x}:{number:02x}"), &name])?;
+            acknowledged.push(name);
+        }
+        // Nothing is synced for the card's sake: the cut comes at any time after the last answer.
+        std::thread::sleep(Duration::from_millis(dice.below(3000).into()));
+        vm.kill()?;
+        println!("card: start {round} was ready after {seconds} s; power cut with {} facts", acknowledged.len());
+        if round == 1 {
+            // It wrote BLOCK_1 to use a try up, then BLOCK_2 to give the slot up.
+            let left = String::from_utf8_lossy(&card.read("BLOCK_2", 44)?).into_owned();
+            ensure!(left == "rackberry-slots 1 seq=3 good=a try=b left=0 ", "{left}");
+            let system = card.read("A_START", 192 << 20)?;
+            card.write("B_START", &system)?;
+            card.write("BLOCK_1", &block(9, 'a', 'b', 2))?;
+        }
+    }
+    println!("card: {cuts} power cuts, {cuts} clean starts, 0 of {} acknowledged facts lost", acknowledged.len());
+    Ok(())
+}
+
+#[test]
+fn it_boots_on_a_raspberry_pi_3_from_its_card_slot() -> Result<()> {
+    let (ns, card) = (network()?, Card::new(SIZE, SETTINGS)?);
+    let began = Instant::now();
+    let mut vm = card.machine(Firmware::Pi3Kernel)?.start(&ns, "box")?;
+    let seconds = ready(&ns, &vm, 0)?;
+    println!("card: Pi 3: ready {seconds} s after its kernel's start, {} s after power-on", began.elapsed().as_secs());
+    let said = shell(&mut vm, "cat /run/card/env /sys/firmware/devicetree/base/model; echo; ls /dev/watchdog", LIMIT)?;
+    for wanted in ["DISK=/dev/mmcblk0", "Raspberry Pi 3 Model B", "\n/dev/watchdog"] {
+        ensure!(said.contains(wanted), "{wanted} is not in {said}");
+    }
+    Ok(())
+}
