@@ -115,7 +115,8 @@ impl Card {
         let own = [console, "rackberry.shell", "rackberry.nowatchdog"];
         let append = own.into_iter().chain(words).collect::<Vec<_>>();
         let (kernel, initramfs) = (file("vmlinuz"), file("initramfs.img"));
-        let builder = Vm::builder(firmware).disk_file(self.path()).memory(512);
+        // The same address at each start, as the same board would have: neighbours remember it.
+        let builder = Vm::builder(firmware).disk_file(self.path()).memory(512).mac(Some("52:54:00:77:0c:00"));
         let builder = builder.extra(&["-kernel", &kernel, "-initrd", &initramfs, "-append", &append.join(" ")]);
         Ok(if firmware == Firmware::Pi3Kernel {
             builder.extra(&["-dtb", &file("bcm2837-rpi-3-b.dtb")])
