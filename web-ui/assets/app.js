@@ -61,6 +61,10 @@ setInterval(() => {
   lost.hidden = !gone;
 }, 1000);
 
+// --- The display of the box: the same picture, asked for anew while somebody looks.
+const oled = byId('oled');
+if (oled) setInterval(() => { if (!document.hidden) oled.src = oled.src.replace(/(&at=\d+)?$/, '&at=' + Date.now()); }, 2000);
+
 // --- Times: the server writes UTC, the reader gets their own clock.
 const two = n => String(n).padStart(2, '0');
 const clock = at => two(at.getHours()) + ':' + two(at.getMinutes()) + ':' + two(at.getSeconds());

@@ -2,9 +2,12 @@
 //!
 //! An empty file works. Unknown keys are refused, and every problem is reported with its line, not only the first.
 
+mod oled;
 mod settings;
 mod subnet;
 pub(crate) mod values;
+
+pub use oled::{Bus, Controller, Oled};
 
 use rackberry_core::{
     dhcp::{Mode, Subnet},
@@ -73,6 +76,7 @@ pub struct Config {
     pub max_writes: usize,
     pub max_writes_per_image: usize,
     pub stagger: Duration,
+    pub oled: Oled,
 }
 
 /// One problem of a settings file.
@@ -158,6 +162,7 @@ impl Default for Config {
             max_writes: 0,
             max_writes_per_image: 0,
             stagger: Duration::ZERO,
+            oled: Oled::default(),
         };
         // The table holds every default once; a test proves that each of them is accepted.
         let _ = config.apply(&sample(), &mut Vec::new());

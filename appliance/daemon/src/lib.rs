@@ -10,16 +10,18 @@
 //! | [`catalog`] | profiles from folders |
 //! | [`media`] | everything served as a file, and how images come in |
 //! | [`auth`] | people, passwords, sessions, tokens |
+//! | [`display`] | what the display of the box shows |
 //! | [`boot`] | who asks to boot, what it is given, and that it is written down |
 //! | [`dhcp`] | the DHCP shell: owns the leases |
 //! | [`tftp`] | the TFTP shell |
 //! | [`http`] | boot, agents, API and pages |
 //! | [`reconcile`] | what is due, done |
+//! | [`oled`] | pictures to the panel, buttons back |
 //! | [`app`] | puts all of the above together |
 //! | [`cli`] | the command line's other half: speaks to a running daemon |
 //!
-//! Imports point one way: `{ config, log, net, inventory, catalog, auth, media } <- { boot, card } <- { dhcp, tftp,
-//! http, reconcile, cli } <- app <- main`; `cli` imports none of them.
+//! Imports point one way: `{ config, log, net, inventory, catalog, auth, media } <- { boot, card, display } <- {
+//! dhcp, tftp, http, reconcile, oled, cli } <- app <- main`; `cli` imports none of them.
 
 pub mod app;
 pub mod auth;
@@ -29,11 +31,13 @@ pub mod catalog;
 pub mod cli;
 pub mod config;
 pub mod dhcp;
+pub mod display;
 pub mod http;
 pub mod inventory;
 pub mod log;
 pub mod media;
 pub mod net;
+pub mod oled;
 pub mod reconcile;
 pub mod tftp;
 

@@ -166,6 +166,19 @@ fn foreign_codecs_stay_behind_one_file_each() {
 }
 
 #[test]
+fn only_the_displays_shell_knows_buses_and_pins() {
+    let sources = sources(&root().join("appliance/daemon/src"));
+    for library in ["rppal", "linux_embedded_hal", "embedded_hal"] {
+        let users: Vec<&String> = sources
+            .iter()
+            .filter(|(_, code)| !names_behind(code, &format!("{library}::")).is_empty())
+            .map(|(file, _)| file)
+            .collect();
+        assert!(!users.is_empty() && users.iter().all(|file| file.starts_with("oled/")), "{library}: {users:?}");
+    }
+}
+
+#[test]
 fn only_one_file_maps_errors_to_statuses() {
     let sources = sources(&root().join("appliance/daemon/src"));
     let maps: Vec<&String> =

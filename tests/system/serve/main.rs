@@ -2,6 +2,7 @@
 
 mod card;
 mod commands;
+mod display;
 mod files;
 mod hosts;
 mod images;

@@ -176,6 +176,8 @@ pub struct Shell {
     /// How the box behaves on the network right now, in one sentence.
     pub mode: String,
     pub version: String,
+    /// The size of the box's display, `128x64` or `128x32`; empty if it has none.
+    pub display: String,
     pub hosts: u64,
     pub profiles: u64,
     pub images: u64,
@@ -201,6 +203,11 @@ impl Shell {
 
     pub(crate) fn back_path(&self) -> &str {
         local(&self.back)
+    }
+
+    /// Rows of the display's picture, which keep its place until it is there.
+    pub(crate) fn display_rows(&self) -> u32 {
+        if self.display == "128x32" { 32 } else { 64 }
     }
 
     /// The address of the event stream with what this page wants of it.

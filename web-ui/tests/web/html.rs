@@ -1,6 +1,6 @@
 //! A strict reader for the HTML we write: every tag closed in order, every attribute quoted, every sign escaped.
 
-const VOID: [&str; 5] = ["meta", "link", "input", "br", "hr"];
+const VOID: [&str; 6] = ["meta", "link", "input", "img", "br", "hr"];
 
 /// An opening tag with its attributes.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -35,6 +35,7 @@ impl<F: Fn(&str) -> String> Samples<F> {
             address: self.t("10.20.0.2"),
             mode: self.t("Adding boot files beside another DHCP server."),
             version: self.t("v0.1.0"),
+            display: String::new(),
             hosts: 10,
             profiles: 3,
             images: 4,
@@ -656,7 +657,7 @@ impl<F: Fn(&str) -> String> Samples<F> {
             changed: missing.is_empty(),
         };
         ProfilesPage {
-            shell: self.shell(Section::Profiles),
+            shell: Shell { display: "128x64".to_owned(), ..self.shell(Section::Profiles) },
             rows: vec![
                 row("debian-13", "Debian 13", ""),
                 row("ubuntu-24.04", "Ubuntu 24.04", "Its image is not on the box."),

@@ -23,15 +23,25 @@ pub(super) fn choose(view: &StatusView, tick: u64) -> Page<'_> {
     if let Some(notice) = &view.notice {
         return Page::Notice(notice);
     }
-    let turned = view.turned.filter(|turned| tick.saturating_sub(turned.at) < TURNED_TICKS);
-    let (pages, step) = match turned {
-        Some(turned) => (all(view), turned.presses),
-        None if view.alarms.is_empty() => (usual(view), tick / PAGE_TICKS),
-        None => (alarms(view).collect(), tick / PAGE_TICKS),
+    let Some(turned) = view.turned.filter(|turned| tick.saturating_sub(turned.at) < TURNED_TICKS) else {
+        return by_itself(view, tick);
     };
-    let count = u64::try_from(pages.len()).unwrap_or(1).max(1);
-    let now = usize::try_from(step % count).unwrap_or(0);
+    let left = by_itself(view, turned.first);
+    let pages = all(view);
+    let begin = pages.iter().position(|page| *page == left).unwrap_or(0);
+    let turned = usize::try_from(turned.presses % count(&pages)).unwrap_or(0);
+    pages.iter().cycle().nth(begin + turned).copied().unwrap_or(left)
+}
+
+/// The page that nobody turned.
+fn by_itself(view: &StatusView, tick: u64) -> Page<'_> {
+    let pages = if view.alarms.is_empty() { usual(view) } else { alarms(view).collect() };
+    let now = usize::try_from(tick / PAGE_TICKS % count(&pages)).unwrap_or(0);
     pages.get(now).copied().unwrap_or(Page::Ready)
+}
+
+fn count(pages: &[Page<'_>]) -> u64 {
+    u64::try_from(pages.len()).unwrap_or(1).max(1)
 }
 
 fn alarms(view: &StatusView) -> impl Iterator<Item = Page<'_>> {

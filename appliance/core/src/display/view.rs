@@ -149,6 +149,8 @@ pub enum Notice {
 pub struct Turned {
     /// Presses since pages last turned by themselves.
     pub presses: u64,
+    /// The tick of the first of them: it turned away from what was shown then.
+    pub first: u64,
     /// The tick of the last one.
     pub at: u64,
 }

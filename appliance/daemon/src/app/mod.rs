@@ -12,10 +12,11 @@ use crate::{
     catalog::Catalog,
     cli,
     config::Config,
+    display::Display,
     http::{self, NetworkView, State},
     inventory::{Inventory, OpenOptions, StoreError, TransactError},
     media::Media,
-    reconcile,
+    oled, reconcile,
 };
 use listeners::Listeners;
 use rackberry_core::{
@@ -133,8 +134,17 @@ impl App {
         let (view, seen) =
             watch::channel(Arc::new(NetworkView { boot_port: config.boot_port, ..NetworkView::default() }));
         let desk = Desk::new(inventory.clone(), media.clone(), config.clone());
-        let state =
-            State { inventory, config, catalog, media, desk, auth, state_dir: Arc::new(state_dir), network: seen };
+        let state = State {
+            inventory,
+            config,
+            catalog,
+            media,
+            desk,
+            auth,
+            state_dir: Arc::new(state_dir),
+            network: seen,
+            display: Display::default(),
+        };
         let network = network::Network {
             state: state.clone(),
             view,
@@ -165,6 +175,7 @@ impl App {
         tasks.spawn(http::serve_local(local, state.clone(), stopped.clone()));
         let limits = state.config.limits();
         tasks.spawn(reconcile::run(inventory.clone(), limits, stopped.clone()));
+        tasks.spawn(oled::run(display(&state), stopped.clone()));
         let mut network = tokio::spawn(network.run(stopped));
         // Hosts may have to wait for an interface; people need not.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -185,6 +196,18 @@ impl App {
             Ok(Ok(())) | Err(_) => Ok(()),
             Ok(Err(error)) => Err(error.into()),
         }
+    }
+}
+
+/// What the display's shell works with.
+fn display(state: &State) -> oled::Shell {
+    oled::Shell {
+        config: state.config.clone(),
+        inventory: state.inventory.clone(),
+        auth: state.auth.clone(),
+        display: state.display.clone(),
+        network: state.network.clone(),
+        state_dir: state.state_dir.clone(),
     }
 }
 

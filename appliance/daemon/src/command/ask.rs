@@ -1,7 +1,8 @@
 //! A command as calls of the API.
 
 use super::{
-    AlarmCommand, Command, HostCommand, ImageCommand, ProfileCommand, TokenCommand, UserCommand, password,
+    AlarmCommand, Command, HostCommand, ImageCommand, OledCommand, ProfileCommand, TokenCommand, UserCommand, oled,
+    password,
     show::{Shown, event_line},
 };
 use anyhow::{Context, bail};
@@ -48,6 +49,7 @@ pub async fn ask(client: &Client, command: &Command, shown: &Shown) -> anyhow::R
             let bytes = client.download("/backup", file).await?;
             json!({ "backup": std::path::absolute(file)?, "bytes": bytes })
         }
+        Command::Oled(OledCommand::Preview(args)) => return oled::preview(client, args, shown).await,
         Command::Status => client.call(Method::GET, "/status", None).await?,
         Command::Serve(_)
         | Command::CheckConfig { .. }

@@ -4,9 +4,11 @@
 //! |---|---|
 //! | `ask` | a command as calls of the API |
 //! | `show` | the answers, for people |
+//! | `oled` | the display's picture |
 //! | `password` | one typed without being seen |
 
 pub mod ask;
+mod oled;
 mod password;
 pub mod show;
 
@@ -69,8 +71,32 @@ pub enum Command {
     Restore { file: PathBuf },
     /// What the box does now.
     Status,
+    /// The display of the box.
+    #[command(subcommand)]
+    Oled(OledCommand),
     /// The API's description, as OpenAPI 3.1.
     Openapi,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum OledCommand {
+    /// Draws what the display shows now, whether there is one or not.
+    Preview(OledArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct OledArgs {
+    /// Where to: a name that ends in .png, .pbm or .txt; the terminal if none.
+    pub file: Option<PathBuf>,
+    /// 128x64 or 128x32; what the box has if not given.
+    #[arg(long)]
+    pub size: Option<String>,
+    /// Draws the state in this file, as --json prints one, and asks no box.
+    #[arg(long, value_name = "FILE")]
+    pub state: Option<PathBuf>,
+    /// The second to draw; pages turn by it.
+    #[arg(long, value_name = "SECOND")]
+    pub tick: Option<u64>,
 }
 
 #[derive(Debug, Args)]

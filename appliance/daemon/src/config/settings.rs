@@ -1,8 +1,10 @@
 //! The table of all settings but the subnets, in the order of the sample file.
 
 use super::{
-    Config,
-    values::{DAY, Scalar, address, addresses, count, number, optional, options, pool, port, switch, text},
+    Config, oled,
+    values::{
+        DAY, Scalar, address, addresses, byte, count, number, optional, options, pool, port, switch, text, texts,
+    },
 };
 use std::time::Duration;
 
@@ -269,5 +271,82 @@ pub(super) const SETTINGS: &[Setting] = &[
         default: "0",
         help: "Between the starts of two writes, in milliseconds.",
         set: |c, v| number(v, 0, 3_600_000).map(|ms| c.stagger = Duration::from_millis(ms)),
+    },
+    Setting {
+        table: "oled",
+        key: "controller",
+        default: "\"\"",
+        help: "The display's chip: ssd1306 or sh1106. Empty: there is none, and nothing is opened.",
+        set: |c, v| oled::controller(&text(v)?).map(|controller| c.oled.controller = controller),
+    },
+    Setting {
+        table: "oled",
+        key: "size",
+        default: "\"128x64\"",
+        help: "128x64 or 128x32.",
+        set: |c, v| oled::panel(&text(v)?).map(|panel| c.oled.panel = panel),
+    },
+    Setting {
+        table: "oled",
+        key: "bus",
+        default: "\"rppal\"",
+        help: "Who speaks I2C: rppal on a Raspberry Pi, linux (linux-embedded-hal) anywhere.",
+        set: |c, v| oled::bus(&text(v)?).map(|bus| c.oled.bus = bus),
+    },
+    Setting {
+        table: "oled",
+        key: "i2c",
+        default: "1",
+        help: "Which bus: N of /dev/i2c-N.",
+        set: |c, v| byte(v, 0, 255).map(|n| c.oled.i2c = n),
+    },
+    Setting {
+        table: "oled",
+        key: "address",
+        default: "0x3c",
+        help: "The display's address on it; 0x3c or 0x3d.",
+        set: |c, v| byte(v, 0x08, 0x77).map(|n| c.oled.address = n),
+    },
+    Setting {
+        table: "oled",
+        key: "rotate",
+        default: "false",
+        help: "Shows everything upside down, for a display that is mounted so.",
+        set: |c, v| switch(v).map(|on| c.oled.rotate = on),
+    },
+    Setting {
+        table: "oled",
+        key: "next_gpio",
+        default: "0",
+        help: "The GPIO of the button for the next page, from it to ground; held for 10 s it marks a factory reset. 0: none.",
+        set: |c, v| oled::gpio(v).map(|pin| c.oled.next_gpio = pin),
+    },
+    Setting {
+        table: "oled",
+        key: "confirm_gpio",
+        default: "0",
+        help: "The GPIO of the button that says yes to what the display asks. 0: none.",
+        set: |c, v| oled::gpio(v).map(|pin| c.oled.confirm_gpio = pin),
+    },
+    Setting {
+        table: "oled",
+        key: "off_gpio",
+        default: "0",
+        help: "The GPIO of the button that switches the machine off when held for 3 s; needs off_command. 0: none.",
+        set: |c, v| oled::gpio(v).map(|pin| c.oled.off_gpio = pin),
+    },
+    Setting {
+        table: "oled",
+        key: "led_gpio",
+        default: "0",
+        help: "The GPIO of the status light. 0: none.",
+        set: |c, v| oled::gpio(v).map(|pin| c.oled.led_gpio = pin),
+    },
+    Setting {
+        table: "oled",
+        key: "off_command",
+        default: "[]",
+        help: "What switches the machine off, word by word, for example [\"systemctl\", \"poweroff\"]. Empty: the button does nothing.",
+        set: |c, v| texts(v).map(|words| c.oled.off_command = words),
     },
 ];

@@ -69,6 +69,17 @@ pub(crate) fn count(value: Scalar<'_>, most: u64) -> Result<usize, String> {
     number(value, 1, most).and_then(|n| usize::try_from(n).map_err(|error| error.to_string()))
 }
 
+pub(crate) fn byte(value: Scalar<'_>, least: u64, most: u64) -> Result<u8, String> {
+    number(value, least, most).and_then(|n| u8::try_from(n).map_err(|error| error.to_string()))
+}
+
+pub(crate) fn texts(value: Scalar<'_>) -> Result<Vec<String>, String> {
+    match value {
+        Scalar::List(list) => Ok(list.into_iter().map(str::to_owned).collect()),
+        _ => Err("takes a list of texts in quotes".to_owned()),
+    }
+}
+
 pub(crate) fn address(text: &str) -> Result<Ipv4Addr, String> {
     text.trim().parse().map_err(|_| format!("\"{text}\" is no IPv4 address; write it as 192.168.77.1"))
 }

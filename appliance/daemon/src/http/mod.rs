@@ -17,7 +17,11 @@ mod testing;
 mod transfer;
 pub mod ui;
 
-use crate::{auth::Auth, boot::Desk, catalog::Catalog, config::Config, inventory::Inventory, media::Media};
+pub use crate::net::NetworkView;
+
+use crate::{
+    auth::Auth, boot::Desk, catalog::Catalog, config::Config, display::Display, inventory::Inventory, media::Media,
+};
 use futures_util::future::Either;
 use http::{HeaderValue, header::SERVER};
 use http_body::Body as _;
@@ -61,19 +65,8 @@ pub struct State {
     pub state_dir: Arc<PathBuf>,
     /// What the network shell says about itself.
     pub network: watch::Receiver<Arc<NetworkView>>,
-}
-
-/// The box on its network, for pages.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct NetworkView {
-    /// For example `eth0`; empty while none was found.
-    pub interface: String,
-    pub address: Option<Ipv4Addr>,
-    pub boot_port: u16,
-    /// One sentence on what the DHCP side does now.
-    pub mode: String,
-    /// The word of the mode in force.
-    pub mode_word: String,
+    /// What the display of the box shows.
+    pub display: Display,
 }
 
 /// The two ends of the connection a request came on.

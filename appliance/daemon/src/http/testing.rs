@@ -93,6 +93,7 @@ impl Site {
             media,
             state_dir: Arc::new(root.join("state")),
             network: seen,
+            display: crate::display::Display::default(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

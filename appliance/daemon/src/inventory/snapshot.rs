@@ -6,11 +6,12 @@ use super::{api_tokens::ApiToken, identity::Index, presence::RamStay, timeline::
 use imbl::{OrdMap, Vector};
 use rackberry_core::{
     agent::Progress,
-    event::TaskName,
+    event::{Station, TaskName},
     host::{Host, MacAddr, SmbiosUuid},
     id::{BoxId, HostId, InstallId},
     image::{Digest, Image},
     install::Install,
+    status::{Condition, Signs, describe},
     text::{CleanText, HostName},
     time::{Timestamp, WallTime},
 };
@@ -19,6 +20,7 @@ use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr},
     sync::Arc,
+    time::Duration,
 };
 
 /// Log lines kept for each host.
@@ -110,6 +112,34 @@ impl HostEntry {
     #[must_use]
     pub fn active_install(&self) -> Option<&Arc<Install>> {
         self.install.as_ref().filter(|install| !install.state.phase.ended())
+    }
+
+    /// How far the task under way got.
+    #[must_use]
+    pub fn progress(&self) -> Option<Progress> {
+        let current = self.active_install()?.state.current()?;
+        self.live.as_ref()?.progress.get(&current.spec.name).copied()
+    }
+
+    /// What it is doing, in one word and one sentence.
+    #[must_use]
+    pub fn describe(&self, idle_to_disk: Option<Duration>, now: Timestamp) -> (Condition, String) {
+        let stations: Vec<(Station, Timestamp)> = self
+            .trace
+            .as_ref()
+            .map(|trace| trace.stations.iter().map(|(station, at, _)| (*station, *at)).collect())
+            .unwrap_or_default();
+        describe(&Signs {
+            host: &self.host,
+            install: self.install.as_deref(),
+            stations: &stations,
+            in_ram_since: self.ram.as_ref().map(|ram| ram.since),
+            last_seen: self.last_seen,
+            progress: self.progress(),
+            last_news: self.live.as_ref().map(|live| live.last_news),
+            idle_to_disk,
+            now,
+        })
     }
 }
 

@@ -139,7 +139,11 @@ impl Words {
             code: (self.dice.below(3) == 0).then(|| self.word()),
             notice: self.notice(),
             button: self.dice.below(2) == 0,
-            turned: (self.dice.below(3) == 0).then(|| Turned { presses: self.dice.roll(), at: self.dice.below(2000) }),
+            turned: (self.dice.below(3) == 0).then(|| Turned {
+                presses: self.dice.roll(),
+                first: self.dice.roll(),
+                at: self.dice.below(2000),
+            }),
         }
     }
 }

@@ -47,7 +47,7 @@ fn a_notice_comes_before_an_alarm() {
 fn a_press_turns_the_page_and_half_a_minute_later_pages_turn_by_themselves() {
     let alarm = Alarm { title: "Card is read-only".to_owned(), text: "It cannot be written.".to_owned() };
     let pinned = StatusView { alarms: vec![alarm], button: true, ..ready("10.20.0.2") };
-    let pressed = |presses, at| StatusView { turned: Some(Turned { presses, at }), ..pinned.clone() };
+    let pressed = |presses, at| StatusView { turned: Some(Turned { presses, first: 100, at }), ..pinned.clone() };
     let shown = |view: &StatusView, tick| picture(view, tick, Panel::Tall);
     assert_eq!(shown(&pressed(0, 100), 100), shown(&pinned, 100));
     assert_ne!(shown(&pressed(1, 100), 100), shown(&pinned, 100), "its details");
@@ -56,6 +56,15 @@ fn a_press_turns_the_page_and_half_a_minute_later_pages_turn_by_themselves() {
     assert_eq!(shown(&pressed(3, 100), 100), shown(&pinned, 100), "round again");
     assert_ne!(shown(&pressed(1, 100), 129), shown(&pinned, 129));
     assert_eq!(shown(&pressed(1, 100), 130), shown(&pinned, 130));
+}
+
+#[test]
+fn the_first_press_turns_away_from_what_is_shown() {
+    let view = StatusView { button: true, ..sample("installs-many") };
+    for tick in 0..24 {
+        let pressed = StatusView { turned: Some(Turned { presses: 1, first: tick, at: tick }), ..view.clone() };
+        assert_ne!(picture(&pressed, tick, Panel::Tall), picture(&view, tick, Panel::Tall), "{tick}");
+    }
 }
 
 #[test]

@@ -74,7 +74,7 @@ fn alarmed(alarms: &[(&str, &str)]) -> StatusView {
 }
 
 fn with_button(view: StatusView, presses: u64) -> StatusView {
-    let turned = presses.checked_sub(1).map(|presses| Turned { presses, at: 0 });
+    let turned = presses.checked_sub(1).map(|presses| Turned { presses, first: 0, at: 0 });
     StatusView { button: true, turned, ..view }
 }
 

@@ -12,7 +12,7 @@ use rackberry_core::{
     event::{EventKind, Station},
     host::{BootPolicy, FirstLoader, Host, MacAddr},
     install::Install,
-    status::{Condition, Signs, describe},
+    status::Condition,
     text::{CleanText, HostName},
     time::Timestamp,
 };
@@ -166,43 +166,15 @@ struct HostJson {
     now: Timestamp,
 }
 
-/// Word and sentence for a host of the snapshot.
-#[must_use]
-pub fn signs_of(state: &State, entry: &HostEntry, now: Timestamp) -> (Condition, String) {
-    let stations: Vec<(Station, Timestamp)> = entry
-        .trace
-        .as_ref()
-        .map(|trace| trace.stations.iter().map(|(station, at, _)| (*station, *at)).collect())
-        .unwrap_or_default();
-    describe(&Signs {
-        host: &entry.host,
-        install: entry.install.as_deref(),
-        stations: &stations,
-        in_ram_since: entry.ram.as_ref().map(|ram| ram.since),
-        last_seen: entry.last_seen,
-        progress: progress_of(entry),
-        last_news: entry.live.as_ref().map(|live| live.last_news),
-        idle_to_disk: state.config.idle_to_disk,
-        now,
-    })
-}
-
-/// How far the task under way got.
-#[must_use]
-pub fn progress_of(entry: &HostEntry) -> Option<rackberry_core::agent::Progress> {
-    let current = entry.active_install()?.state.current()?;
-    entry.live.as_ref()?.progress.get(&current.spec.name).copied()
-}
-
 fn host_json(state: &State, entry: &HostEntry) -> HostJson {
     let now = state.inventory.clock().now();
-    let (condition, sentence) = signs_of(state, entry, now);
+    let (condition, sentence) = entry.describe(state.config.idle_to_disk, now);
     HostJson {
         host: (*entry.host).clone(),
         condition,
         word: condition.word(),
         sentence,
-        percent: progress_of(entry).map(|progress| progress.percent()),
+        percent: entry.progress().map(|progress| progress.percent()),
         install: entry.install.as_deref().cloned(),
         last_seen: entry.last_seen,
         address: entry.address,

@@ -4,11 +4,12 @@
 //! |---|---|
 //! | `table` | one row for each call: what routes it, guards it and describes it |
 //! | `openapi` | the description of all of them |
-//! | `hosts`, `installs`, `images`, `profiles`, `events`, `alarms`, `people`, `tokens`, `status` | the calls by their nouns |
+//! | `hosts`, `installs`, `images`, `profiles`, `events`, `alarms`, `people`, `tokens`, `display`, `status` | the calls by their nouns |
 //!
 //! Every request passes [`answer`]: who asks, whether there is such a call, and whether they may, in this order.
 
 mod alarms;
+mod display;
 mod events;
 mod hosts;
 mod images;
@@ -22,7 +23,6 @@ pub mod table;
 mod tests;
 mod tokens;
 
-pub use hosts::{progress_of, signs_of};
 pub use images::remove_image;
 
 use super::{Ends, State, ends, error::Error, form::Form, with};

@@ -137,7 +137,7 @@ pub(super) const fn may(name: &'static str, kind: Kind, about: &'static str) -> 
 
 /// Every row.
 pub fn all() -> impl Iterator<Item = &'static Route> {
-    let nouns: [&'static [Route]; 9] = [
+    let nouns: [&'static [Route]; 10] = [
         super::hosts::ROUTES,
         super::installs::ROUTES,
         super::images::ROUTES,
@@ -146,6 +146,7 @@ pub fn all() -> impl Iterator<Item = &'static Route> {
         super::alarms::ROUTES,
         super::people::ROUTES,
         super::tokens::ROUTES,
+        super::display::ROUTES,
         super::status::ROUTES,
     ];
     nouns.into_iter().flatten()

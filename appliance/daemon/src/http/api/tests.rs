@@ -451,6 +451,9 @@ async fn every_answer_is_as_described() {
     live.call("listTokens", "/v1/tokens", "").await;
     live.call("removeToken", "/v1/tokens/ci", "").await;
     live.call("backup", "/v1/backup", "").await;
+    let display = live.call("showDisplay", "/v1/display", "").await;
+    assert_eq!((&display["health"], &display["size"]), (&json!("off"), &json!("128x64")));
+    live.call("drawDisplay", "/v1/display/picture", "").await;
     live.call("forgetHost", "/v1/hosts/node-a", "").await;
     let events = live.call("listEvents", "/v1/events?limit=1000", "").await;
     assert!(events.as_array().unwrap().len() > 15, "{events}");

@@ -132,6 +132,12 @@ impl Visit {
             address: network.address.map(|address| address.to_string()).unwrap_or_default(),
             mode: network.mode.clone(),
             version: concat!("v", env!("CARGO_PKG_VERSION")).to_owned(),
+            display: state
+                .config
+                .oled
+                .controller
+                .map(|_| state.config.oled.panel.word().to_owned())
+                .unwrap_or_default(),
             hosts: count(snapshot.hosts.len()),
             profiles: count(state.catalog.iter().count()),
             images: count(snapshot.images.len()),

@@ -114,8 +114,7 @@ fn without_port(host: &str) -> &str {
 
 /// What the operating system calls this machine.
 pub(super) fn own_name() -> String {
-    let name = rustix::system::uname();
-    rackberry_core::text::clean(&name.nodename().to_string_lossy(), 64)
+    crate::net::box_name()
 }
 
 /// Whether a form that changes something comes from our own page. Browsers state where it comes from; a program that

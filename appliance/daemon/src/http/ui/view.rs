@@ -2,11 +2,7 @@
 
 use super::{Ask, history::clean_time};
 use crate::{
-    http::{
-        State,
-        api::{progress_of, signs_of},
-        error::Error,
-    },
+    http::{State, error::Error},
     inventory::{HostEntry, Snapshot},
 };
 use rackberry_core::{
@@ -31,7 +27,7 @@ pub(super) fn ms(duration: Duration) -> u64 {
 
 /// The state of a host at `now`.
 pub(super) fn state_of(state: &State, entry: &HostEntry, now: Timestamp) -> StateView {
-    let (condition, said) = signs_of(state, entry, now);
+    let (condition, said) = entry.describe(state.config.idle_to_disk, now);
     let (sentence, rest) = first_sentence(&said);
     let mut aside = vec![rest.to_owned()];
     match condition {
@@ -79,7 +75,7 @@ fn bar(entry: &HostEntry, condition: Condition, now: Timestamp) -> Option<Progre
     let shown = matches!(condition, Condition::Installing | Condition::Quiet)
         && current.running()
         && current.spec.kind == TaskKind::WriteImage;
-    let progress = progress_of(entry).filter(|_| shown)?;
+    let progress = entry.progress().filter(|_| shown)?;
     let heard = entry.live.as_ref().map(|live| live.last_news).max(entry.last_seen).unwrap_or(now);
     let left = progress.total_bytes.saturating_sub(progress.done_bytes).saturating_mul(1000);
     Some(Progress {
