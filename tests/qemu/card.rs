@@ -40,7 +40,13 @@ fn network() -> Result<Netns> {
 fn ready(ns: &Netns, vm: &Vm, mark: usize) -> Result<String> {
     let line = vm.wait_after(mark, "rackberry is ready after", LIMIT)?;
     ensure!(line.contains("http://192.168.77.1:8000"), "{line}");
-    let reply = ns.enter(|| Connection::open(PAGE)?.request("GET", "/login", &[]))?;
+    let until = Instant::now() + LIMIT;
+    let reply = loop {
+        match ns.enter(|| Connection::open(PAGE)?.request("GET", "/login", &[])) {
+            Err(_) if Instant::now() < until => std::thread::sleep(Duration::from_millis(500)),
+            reply => break reply?,
+        }
+    };
     ensure!(matches!(reply.status, 200 | 303), "{}", reply.status);
     Ok(line.split("after ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap_or("?").to_owned())
 }
