@@ -23,6 +23,7 @@ mod setup;
 
 pub use own::{Account, BoxSettings};
 pub use report::Remark;
+pub use reset::RESET_REQUEST;
 pub use setup::{Look, Outcome, Places, SetupError, look, set_up};
 
 use crate::config::{self, Config, InvalidConfig, Problem};

@@ -5,8 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A file in the state folder that asks for it, as a button does that is held.
-pub const REQUEST: &str = "factory-reset";
+/// The file in the state folder that asks for it: a button does that is held.
+pub const RESET_REQUEST: &str = "factory-reset-requested";
 
 /// What holds secrets, and so goes first.
 const SECRETS: [&str; 6] = ["inventory.db", "inventory.db-wal", "inventory.db-shm", "backups", "ssh", "tls"];
@@ -30,7 +30,7 @@ pub fn wipe(folders: &[PathBuf]) -> Result<(), (PathBuf, io::Error)> {
         for entry in entries {
             let entry = entry.map_err(|error| (folder.clone(), error))?;
             // ext4's own folder is no state.
-            if entry.file_name() != REQUEST && entry.file_name() != "lost+found" {
+            if entry.file_name() != RESET_REQUEST && entry.file_name() != "lost+found" {
                 remove(&entry.path()).map_err(|error| (entry.path(), error))?;
             }
         }

@@ -6,7 +6,7 @@ use super::{
     edits::{Edit, hash, made},
     own::{self, BoxSettings},
     preseed, report,
-    reset::{self, REQUEST},
+    reset::{self, RESET_REQUEST},
 };
 use crate::config::{Config, Problem, line_at};
 use std::{
@@ -111,7 +111,7 @@ fn in_order(found: [(&Card, Vec<Problem>); 2]) -> Vec<Remark> {
 pub fn set_up(places: &Places) -> Result<Outcome, SetupError> {
     let Look { settings, mut mistakes, notes, mut files, .. } = look(&places.card);
     let requests: Vec<PathBuf> =
-        places.wiped.iter().map(|folder| folder.join(REQUEST)).filter(|request| request.exists()).collect();
+        places.wiped.iter().map(|folder| folder.join(RESET_REQUEST)).filter(|request| request.exists()).collect();
     let reset = settings.reset || !requests.is_empty();
     if reset {
         reset::wipe(&places.wiped).map_err(|(path, source)| SetupError::Reset { path, source })?;

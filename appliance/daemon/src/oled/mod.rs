@@ -45,8 +45,6 @@ const PACE: Duration = Duration::from_millis(250);
 const SPLASH: Duration = Duration::from_secs(3);
 /// How long the last picture may take.
 const LAST_WORDS: Duration = Duration::from_millis(700);
-/// The file in the state folder that asks whoever starts the box to forget everything first.
-pub const RESET_REQUEST: &str = "factory-reset-requested";
 
 /// Everything the display's shell works with.
 #[derive(Clone)]
@@ -254,7 +252,7 @@ impl Shell {
 
     /// Leaves a file for whoever starts the box; nothing is erased here.
     async fn mark_reset(&self) {
-        let path = self.state_dir.join(RESET_REQUEST);
+        let path = self.state_dir.join(crate::card::RESET_REQUEST);
         let marked = tokio::task::spawn_blocking({
             let path = path.clone();
             move || mark(&path)

@@ -1,6 +1,6 @@
 //! The start of a box from its card.
 
-use rackberry::card::{OWN, Outcome, PRESEED, Places, REPORT, check, look, sample, set_up};
+use rackberry::card::{OWN, Outcome, PRESEED, Places, REPORT, RESET_REQUEST, check, look, sample, set_up};
 use std::{
     fs,
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
@@ -189,10 +189,10 @@ fn a_reset_empties_state_and_store_and_is_asked_for_no_more() {
 #[test]
 fn a_held_button_resets_as_well() {
     let this = Box::new("", "");
-    this.put("state/factory-reset", "");
+    this.put(&format!("state/{RESET_REQUEST}"), "");
     this.put("state/inventory.db", "secret");
     assert!(this.start().reset);
-    assert!(!this.path("state/inventory.db").exists() && !this.path("state/factory-reset").exists());
+    assert!(!this.path("state/inventory.db").exists() && !this.path(&format!("state/{RESET_REQUEST}")).exists());
     assert!(!this.start().reset);
 }
 
