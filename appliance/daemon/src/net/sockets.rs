@@ -153,7 +153,8 @@ impl LinkSocket {
         inbox.came.clear();
         let result = inbox.receive(&self.socket, self.index);
         if !matches!(result, Ok(Inbox::ROOM)) {
-            // The socket is empty: what comes now wakes the runtime anew, and no second question is needed to know.
+            // The socket is empty: what comes now wakes the runtime anew, and no second question is needed to know. This holds
+            // on a runtime of one thread, which looks for wake-ups only after this; another thread's look would be undone here.
             let _ = self.socket.try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
         }
         result.map(drop)
