@@ -1,6 +1,6 @@
 //! `passwd`, `shadow` and `group` (passwd(5), shadow(5), group(5)) with the people of the card.
 
-use super::own::Account;
+use super::people::Account;
 use std::fmt::Write as _;
 
 /// The first user id of people, as useradd(8) begins.

@@ -2,7 +2,8 @@
 //!
 //! | module | one sentence |
 //! |---|---|
-//! | `own` | `[box]` and `[[box.user]]` of `rackberry.toml`: what the box itself is |
+//! | `own` | `[box]` of `rackberry.toml`: what the box itself is |
+//! | `people` | `[[box.user]]`: who may log in on console and by SSH |
 //! | `preseed` | `rpi-preseed.toml` as Raspberry Pi Imager writes it |
 //! | `edits` | changes within a file that leave everything else as it was: passwords become hashes |
 //! | `accounts` | passwd, shadow and group with the people of the card |
@@ -16,12 +17,14 @@
 mod accounts;
 mod edits;
 mod own;
+mod people;
 mod preseed;
 mod report;
 mod reset;
 mod setup;
 
-pub use own::{Account, BoxSettings};
+pub use own::BoxSettings;
+pub use people::Account;
 pub use report::Remark;
 pub use reset::RESET_REQUEST;
 pub use setup::{Look, Outcome, Places, SetupError, look, set_up};

@@ -4,7 +4,8 @@
 use super::{
     Hasher, Read,
     edits::{Edit, Hash, hashed, quoted},
-    own::{Account, BoxSettings, hostname, login_name, ssh_keys, timezone},
+    own::{BoxSettings, hostname, timezone},
+    people::{Account, login_name, ssh_keys},
 };
 use crate::config::{
     Problem, line_at,
