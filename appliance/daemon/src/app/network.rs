@@ -1,29 +1,18 @@
 //! The provisioning side: waits for an interface with an address, serves DHCP, TFTP and the boot listener on it, and waits
 //! again when the address is gone.
 
+mod news;
+mod setup;
+
 use crate::{
-    config::Config,
-    dhcp::{self, Alert, DhcpError, Ports, Setup, Sockets, Status},
+    dhcp::{self, DhcpError, Sockets, Status},
     http::{self, NetworkView, State},
-    inventory::{HostEntry, Identity, Inventory, MAX_AUTOMATIC_HOSTS, Snapshot, StoreError},
+    inventory::StoreError,
     net::{self, LinkEvents, LinkFacts, Netlink},
     tftp,
 };
-use rackberry_core::{
-    dhcp::{Fact, HostView, Kind, LeaseTimes, Link, LinkId, Note, Pool, ProbeTimes, Request, Stage, Subnet},
-    event::{Actor, EventKind, Station},
-    host::BootPolicy,
-    install::Phase,
-    text::CleanText,
-    time::Timestamp,
-};
-use std::{
-    io,
-    net::{IpAddr, Ipv4Addr, UdpSocket},
-    slice,
-    sync::Arc,
-    time::Duration,
-};
+use rackberry_core::dhcp::Stage;
+use std::{io, net::UdpSocket, slice, sync::Arc, time::Duration};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
@@ -32,8 +21,6 @@ use tokio::{
 
 /// Whoever gives an interface its address sets the route right behind it.
 const SETTLE: Duration = Duration::from_secs(1);
-/// A host that fetched something of ours this long ago counts as booted by us: its system asks for an address too.
-const RECENT: Duration = Duration::from_secs(3600);
 /// Why the network side ended.
 #[derive(Debug, thiserror::Error)]
 pub enum NetworkError {
@@ -121,7 +108,7 @@ impl Network {
             boot.push(listener.try_clone().and_then(TcpListener::from_std).map_err(unusable)?);
         }
         let (round, stop) = watch::channel(false);
-        let setup = setup(&self.state, &config, facts.clone()).await?;
+        let setup = setup::setup(&self.state, &config, facts.clone()).await?;
         let kept = self.state.inventory.subscribe();
         let (notes, noted) = mpsc::channel(1024);
         let (alerts, alerted) = mpsc::channel(64);
@@ -134,17 +121,17 @@ impl Network {
         });
         let seen = status.subscribe();
         let subnets = [slice::from_ref(&setup.link.subnet), &setup.link.relayed].concat();
-        let ports = ports(&self.state, notes, alerts, status, obeyed, stop.clone());
+        let ports = setup::ports(&self.state, notes, alerts, status, obeyed, stop.clone());
         let dhcp = dhcp::spawn(sockets, setup, ports)?;
 
         let mut tasks = JoinSet::new();
         for listener in boot {
             tasks.spawn(http::serve_boot(listener, facts.address, self.state.clone(), stop.clone()));
         }
-        tasks.spawn(timeline(noted, self.state.inventory.clone()));
-        tasks.spawn(alarms(alerted, self.state.inventory.clone()));
-        tasks.spawn(reservations(kept, commands.clone()));
-        tasks.spawn(show(
+        tasks.spawn(news::timeline(noted, self.state.inventory.clone()));
+        tasks.spawn(news::alarms(alerted, self.state.inventory.clone()));
+        tasks.spawn(setup::reservations(kept, commands.clone()));
+        tasks.spawn(news::show(
             seen,
             self.view.clone(),
             facts.clone(),
@@ -205,284 +192,4 @@ fn look(named: Option<&str>) -> Result<LinkFacts, String> {
     net::facts(&mut netlink, &chosen).map_err(|error| crate::chain(&error))?.ok_or_else(|| {
         format!("{} has no address: give it one, or run `rackberry net-up {}`", chosen.name, chosen.name)
     })
-}
-
-async fn setup(state: &State, config: &Config, facts: LinkFacts) -> Result<Setup, NetworkError> {
-    let id = facts.id();
-    let most = config.max_hosts;
-    let (leases, remembered, reserved) = state
-        .inventory
-        .transact(move |tx| {
-            tx.set_setting(MAX_AUTOMATIC_HOSTS, &most)?;
-            let reserved: Vec<Ipv4Addr> = tx.hosts().filter_map(|entry| entry.host.fixed_address).collect();
-            Ok((tx.leases()?, tx.setting::<String>(&verdict_key(&id))?, reserved))
-        })
-        .await
-        .map_err(NetworkError::Leases)?;
-    let mut random = [0; 8];
-    getrandom::fill(&mut random).map_err(|_| NetworkError::Random)?;
-    let (subnet, relayed) = subnets(config, &facts);
-    let pools = std::iter::once(&subnet)
-        .chain(&relayed)
-        .filter_map(|subnet| {
-            let (first, last) = subnet.pool?;
-            Some(Pool { first, last, except: facts.taken().into_iter().chain(subnet.router).collect() })
-        })
-        .collect();
-    let link = Link {
-        address: facts.address,
-        http_port: config.boot_port,
-        stage: Stage::Observe,
-        authoritative: config.dhcp_authoritative,
-        times: LeaseTimes { server: config.dhcp_lease, ..LeaseTimes::default() },
-        subnet,
-        relayed,
-    };
-    Ok(Setup {
-        link,
-        pools,
-        reserved,
-        leases,
-        mode: config.dhcp_mode,
-        times: ProbeTimes {
-            sends: [0, 1, 2, 4].map(|times| config.dhcp_probe_unit * times).to_vec(),
-            listen: config.dhcp_probe_listen,
-            again: config.dhcp_probe_every,
-        },
-        remembered: remembered.and_then(|word| Stage::of_word(&word)),
-        random: u64::from_le_bytes(random),
-        conflict_wait: config.dhcp_conflict,
-        look_wait: config.dhcp_look,
-        facts,
-    })
-}
-
-/// The link's own subnet as the settings have it, and the others.
-fn subnets(config: &Config, facts: &LinkFacts) -> (Subnet, Vec<Subnet>) {
-    let mut own = Subnet {
-        network: facts.network(),
-        prefix: facts.prefix,
-        pool: config.dhcp_pool.or_else(|| net::default_pool(facts.address, facts.prefix)),
-        router: config.dhcp_gateway.or(facts.gateway),
-        dns: config.dhcp_dns.clone(),
-        domain: config.dhcp_domain.clone(),
-        ntp: config.dhcp_ntp.clone(),
-        lease: Some(config.dhcp_lease),
-        dynamic_bootp: config.dhcp_dynamic_bootp,
-        options: config.dhcp_options.clone(),
-    };
-    let mut relayed = Vec::new();
-    for subnet in config.dhcp_subnets.iter().cloned() {
-        if subnet.contains(facts.address) {
-            own = Subnet { pool: subnet.pool.or(own.pool), router: subnet.router.or(own.router), ..subnet };
-        } else {
-            relayed.push(subnet);
-        }
-    }
-    (own, relayed)
-}
-
-/// Keeps the DHCP thread's list of fixed addresses in step with the hosts.
-async fn reservations(mut hosts: watch::Receiver<Arc<Snapshot>>, commands: mpsc::Sender<dhcp::Command>) {
-    let mut known: Option<Arc<Snapshot>> = None;
-    loop {
-        let now = hosts.borrow_and_update().clone();
-        if !known.as_ref().is_some_and(|before| now.fixes_as(before)) {
-            let addresses = now.fixed_addresses().collect();
-            if commands.send(dhcp::Command::Reserve(addresses)).await.is_err() {
-                return;
-            }
-        }
-        known = Some(now);
-        tokio::select! {
-            changed = hosts.changed() => if changed.is_err() { return },
-            () = commands.closed() => return,
-        }
-    }
-}
-
-fn verdict_key(link: &LinkId) -> String {
-    format!("verdict {link}")
-}
-
-fn ports(
-    state: &State,
-    notes: mpsc::Sender<Note>,
-    alerts: mpsc::Sender<Alert>,
-    status: watch::Sender<Status>,
-    commands: mpsc::Receiver<dhcp::Command>,
-    stop: watch::Receiver<bool>,
-) -> Ports {
-    let (recorder, viewer, keeper, clock) =
-        (state.inventory.clone(), state.inventory.clone(), state.inventory.clone(), state.inventory.clone());
-    Ports {
-        record: Box::new(move |changes| {
-            let inventory = recorder.clone();
-            Box::pin(async move {
-                inventory.transact(move |tx| tx.change_leases(&changes)).await.map_err(|error| Box::new(error).into())
-            })
-        }),
-        host_view: Box::new(move |request, now| host_view(&viewer.snapshot(), request, now)),
-        now: Box::new(move || clock.clock().now()),
-        keep_verdict: Box::new(move |link, stage| {
-            keeper.later(move |tx| tx.set_setting(&verdict_key(&link), &stage.word().to_owned()));
-        }),
-        notes,
-        alerts,
-        status,
-        commands,
-        stop,
-    }
-}
-
-fn host_view(snapshot: &Snapshot, request: &Request, now: Timestamp) -> HostView {
-    let identity = Identity { mac: request.mac, uuid: request.uuid(), serial: None };
-    let Some(host) = snapshot.identify(&identity).machine else { return HostView::default() };
-    let entry = snapshot.host(host.id);
-    let install_running =
-        entry.and_then(|entry| entry.active_install()).is_some_and(|install| match install.state.phase {
-            Phase::Installing | Phase::Waiting => true,
-            Phase::Armed
-            | Phase::Booting
-            | Phase::Interrupted
-            | Phase::Done
-            | Phase::Failed
-            | Phase::Cancelled
-            | Phase::TimedOut => false,
-        });
-    HostView {
-        known: true,
-        enrolled: host.enrolled,
-        ignore: host.policy == BootPolicy::Ignore,
-        loader: host.loader,
-        strategy: host.strategy,
-        name: Some(host.name.clone()),
-        reservation: host.fixed_address,
-        options: host.dhcp_options.clone(),
-        booted_recently: entry.is_some_and(|entry| booted_recently(entry, now)),
-        install_running,
-    }
-}
-
-fn booted_recently(entry: &HostEntry, now: Timestamp) -> bool {
-    entry.ram.is_some()
-        || entry.trace.as_ref().is_some_and(|trace| {
-            trace.stations.iter().any(|(station, at, _)| *station >= Station::Loader && now.since(*at) < RECENT)
-        })
-}
-
-/// Writes what DHCP saw into the hosts' timelines.
-async fn timeline(mut notes: mpsc::Receiver<Note>, inventory: Inventory) {
-    while let Some(note) = notes.recv().await {
-        let boots = match note.kind {
-            Kind::PxeRom(_) | Kind::HttpRom(_) | Kind::Ipxe(..) | Kind::Pi(_) | Kind::UBoot => true,
-            Kind::RamOs | Kind::Plain => false,
-        };
-        let (station, detail) = match note.fact {
-            Fact::Discover => (Some(Station::Discover), note.vendor_class.to_string()),
-            Fact::Offer(address) => (Some(Station::Offer), format!("{address} and a loader")),
-            Fact::ProxyOffer => (Some(Station::Offer), "a loader, beside another server's address".to_owned()),
-            Fact::Asked4011 => (Some(Station::Offer), "a loader, on port 4011".to_owned()),
-            _ => (None, String::new()),
-        };
-        let address = match note.fact {
-            Fact::Ack(address) => Some(IpAddr::V4(address)),
-            _ => None,
-        };
-        let station = station.filter(|_| boots);
-        if station.is_none() && address.is_none() {
-            continue;
-        }
-        inventory.later(move |tx| {
-            let identity = Identity { mac: note.mac, uuid: note.uuid, serial: None };
-            let host = match station {
-                Some(_) => Some(tx.observe(&identity, note.arch, note.firmware)?),
-                None => tx.host_by_mac(note.mac),
-            };
-            let Some(host) = host else { return Ok(()) };
-            if let Some(address) = address {
-                tx.at_address(host.id, address);
-                tx.seen(host.id);
-            }
-            if let Some(station) = station {
-                tx.reach(host.id, station, CleanText::new(&detail), note.arch, note.firmware)?;
-            }
-            Ok(())
-        });
-    }
-}
-
-/// The alarm that a foreign DHCP server raises; one card, however many servers.
-const FOREIGN: &str = "foreign-dhcp";
-
-async fn alarms(mut alerts: mpsc::Receiver<Alert>, inventory: Inventory) {
-    while let Some(alert) = alerts.recv().await {
-        let raised = match alert {
-            Alert::Foreign(server) => {
-                let mac = server.mac.map(|mac| format!(", {mac}")).unwrap_or_default();
-                let what = if server.leases { "offers addresses" } else { "names a boot server" };
-                let text = format!("Another DHCP server is here: {}{mac} {what}.", server.address);
-                tracing::warn!("{text}");
-                inventory.transact(move |tx| tx.raise_alarm(FOREIGN, None, CleanText::new(&text))).await
-            }
-            Alert::Stage { from, to } => {
-                let reason = format!("was {}", from.word());
-                let kind = EventKind::LadderMoved { to: to.word().into(), reason: CleanText::new(&reason) };
-                inventory.transact(move |tx| tx.record(None, None, Actor::Box, kind).map(|_| ())).await
-            }
-            Alert::NotDurable(why) => {
-                let text = format!("Leases cannot be written; DHCP goes on from memory. {why}");
-                inventory.transact(move |tx| tx.raise_alarm("leases", None, CleanText::new(&text))).await
-            }
-        };
-        if let Err(error) = raised {
-            tracing::error!(error = crate::chain(&error), "an alarm could not be recorded");
-        }
-    }
-}
-
-/// Keeps the page's words about the network true.
-async fn show(
-    mut status: watch::Receiver<Status>,
-    view: watch::Sender<Arc<NetworkView>>,
-    facts: LinkFacts,
-    boot_port: u16,
-    inventory: Inventory,
-    mut stop: watch::Receiver<bool>,
-) {
-    loop {
-        let now = status.borrow_and_update().clone();
-        let sentence = sentence(&now);
-        let (word, said) = (CleanText::new(now.stage.word()), CleanText::new(&sentence));
-        let stored = inventory.transact(move |tx| tx.set_ladder(word, said)).await;
-        if let Err(error) = stored {
-            tracing::error!(error = crate::chain(&error), "the DHCP stage could not be recorded");
-        }
-        view.send_replace(Arc::new(NetworkView {
-            interface: facts.name.clone(),
-            address: Some(facts.address),
-            boot_port,
-            mode: sentence,
-            mode_word: now.stage.word().to_owned(),
-        }));
-        tokio::select! {
-            changed = status.changed() => if changed.is_err() { return },
-            _ = stop.wait_for(|stop| *stop) => return,
-        }
-    }
-}
-
-fn sentence(status: &Status) -> String {
-    let other = status.foreign.first().map(|server| format!(" {} gives addresses here.", server.address));
-    match status.stage {
-        Stage::Observe => {
-            format!("Listening for other DHCP servers; answering nobody yet.{}", other.unwrap_or_default())
-        }
-        Stage::ProxyEnrolled => {
-            format!("Another boot server is here, so only enrolled hosts are answered.{}", other.unwrap_or_default())
-        }
-        Stage::Proxy => format!("Adding boot files beside another DHCP server.{}", other.unwrap_or_default()),
-        Stage::PxeOnly => "Giving addresses to network-booting machines only.".to_owned(),
-        Stage::Server => "Giving addresses to everybody.".to_owned(),
-    }
 }
