@@ -56,8 +56,9 @@ target=$arch-unknown-linux-musl
 }
 began=$(date +%s)
 if [ $profile = dev ]; then
-    # Without any optimising a program that an emulator runs is too slow to serve a machine.
-    export CARGO_PROFILE_DEV_OPT_LEVEL=1 CARGO_PROFILE_DEV_DEBUG=false CARGO_PROFILE_DEV_STRIP=true
+    # Without any optimising a program that an emulator runs is too slow to serve a machine; one of this machine's kind is not.
+    [ "$arch" = "$(uname -m)" ] || export CARGO_PROFILE_DEV_OPT_LEVEL=1
+    export CARGO_PROFILE_DEV_DEBUG=false CARGO_PROFILE_DEV_STRIP=true
 fi
 
 if [ -n "$gcc" ]; then
