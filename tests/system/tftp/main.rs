@@ -224,13 +224,25 @@ fn a_mebibyte_arrives_whole_over_a_wire_that_loses_and_reorders_both_ways() -> R
             );
         }
     }
+    let mut gave_up = 0;
     for _ in 0..if soak() { 20 } else { 1 } {
         let output = site.scratch().join("fetched");
         let begun = Instant::now();
-        let got = Client::Atftp.fetch_from(&site.room, address, "x", 1428, 16, &output)?;
+        // This client gives up now and then on such a wire (once in 8 to 40 fetches); whoever uses it asks again.
+        let mut tries = 1;
+        let got = loop {
+            match Client::Atftp.fetch_from(&site.room, address, "x", 1428, 16, &output) {
+                Ok(got) => break got,
+                Err(error) if tries < 4 => println!("atftp gave up after {:.2?}: {error:#}", begun.elapsed()),
+                Err(error) => return Err(error),
+            }
+            tries += 1;
+            gave_up += 1;
+        };
         assert!(got == content, "atftp: {} bytes came", got.len());
         println!("atftp, window 16: {:.2?}", begun.elapsed());
     }
+    println!("atftp gave up {gave_up} times");
     Ok(())
 }
 
