@@ -106,4 +106,10 @@ impl Note {
             host_name: request.host_name.clone(),
         }
     }
+
+    /// Whether it belongs on a timeline: who is no host (`known`) and does not boot has none.
+    #[must_use]
+    pub fn is_told(&self, known: bool) -> bool {
+        known || self.kind.boots()
+    }
 }

@@ -228,8 +228,7 @@ impl Shell {
         if !steps.is_empty() {
             self.act(steps);
         }
-        // Who is no host and does not boot has no timeline.
-        for note in outcome.notes.iter().filter(|note| host.known || note.kind.boots()) {
+        for note in outcome.notes.iter().filter(|note| note.is_told(host.known)) {
             if self.ports.notes.try_send(note.clone()).is_err() {
                 tracing::debug!(mac = %note.mac, "a note for the timeline was lost: too many at once");
             }

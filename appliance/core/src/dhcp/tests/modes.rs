@@ -30,6 +30,15 @@ fn a_host_with_the_policy_ignore_gets_silence_everywhere() {
 }
 
 #[test]
+fn a_timeline_tells_of_hosts_and_of_whoever_boots() {
+    let mut rack = rack(Stage::Server);
+    let laptop = rack.outcome(&client(DISCOVER, 1)).notes;
+    let rom = rack.outcome(&client(DISCOVER, 2).pxe(7)).notes;
+    assert!(!laptop.is_empty() && laptop.iter().all(|note| !note.is_told(false) && note.is_told(true)), "{laptop:?}");
+    assert!(!rom.is_empty() && rom.iter().all(|note| note.is_told(false)), "{rom:?}");
+}
+
+#[test]
 fn pxe_only_gives_nothing_to_laptops_and_printers() {
     let mut rack = rack(Stage::PxeOnly);
     for class in [&b"MSFT 5.0"[..], b"dhcpcd-9.4.1", b"udhcp 1.35.0", b""] {

@@ -7,7 +7,7 @@ use crate::{
     net::LinkFacts,
 };
 use rackberry_core::{
-    dhcp::{Fact, Kind, Note, Stage},
+    dhcp::{Fact, Note, Stage},
     event::{Actor, EventKind, Station},
     text::CleanText,
 };
@@ -17,10 +17,6 @@ use tokio::sync::{mpsc, watch};
 /// Writes what DHCP saw into the hosts' timelines.
 pub(super) async fn timeline(mut notes: mpsc::Receiver<Note>, inventory: Inventory) {
     while let Some(note) = notes.recv().await {
-        let boots = match note.kind {
-            Kind::PxeRom(_) | Kind::HttpRom(_) | Kind::Ipxe(..) | Kind::Pi(_) | Kind::UBoot => true,
-            Kind::RamOs | Kind::Plain => false,
-        };
         let (station, detail) = match note.fact {
             Fact::Discover => (Some(Station::Discover), note.vendor_class.to_string()),
             Fact::Offer(address) => (Some(Station::Offer), format!("{address} and a loader")),
@@ -32,7 +28,7 @@ pub(super) async fn timeline(mut notes: mpsc::Receiver<Note>, inventory: Invento
             Fact::Ack(address) => Some(IpAddr::V4(address)),
             _ => None,
         };
-        let station = station.filter(|_| boots);
+        let station = station.filter(|_| note.kind.boots());
         if station.is_none() && address.is_none() {
             continue;
         }
