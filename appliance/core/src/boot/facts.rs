@@ -4,11 +4,11 @@
 use super::{
     config::{ConfigKind, ConfigRef, MachineName, Searcher},
     decide::{BootDecision, Why},
-    own::OwnBoot,
     path::{FileRef, resolve},
-    script::{self, Over, ScriptContext},
+    script::{self, Over},
+    tests::boot_of,
 };
-use crate::host::{Arch, MacAddr, SmbiosUuid};
+use crate::host::{MacAddr, SmbiosUuid};
 use std::net::IpAddr;
 
 const DECISIONS: [BootDecision; 5] = [
@@ -20,17 +20,7 @@ const DECISIONS: [BootDecision; 5] = [
 ];
 
 fn text(decision: BootDecision, name: &str, kernel_args: &str) -> String {
-    let context = ScriptContext {
-        box_url: "http://192.168.77.1",
-        name,
-        mac: MacAddr([0x52, 0x54, 0, 0x77, 0, 1]),
-        arch: Arch::X86_64,
-        token: "00ff",
-        kernel_args,
-        over: Over::Http,
-        own: &OwnBoot::Nothing,
-    };
-    script::script(decision, &context)
+    script::script(decision, &boot_of(name, kernel_args, Over::Http))
 }
 
 fn is_own(path: &str) -> bool {

@@ -15,9 +15,9 @@ use proptest::prelude::*;
 const DECISIONS: [BootDecision; 4] =
     [BootDecision::LocalDisk, BootDecision::NothingToBoot, BootDecision::RamOs(Why::Install), BootDecision::OwnFiles];
 
-/// The three texts for one decision.
-fn texts(decision: BootDecision, name: &str, kernel_args: &str, over: Over) -> [String; 3] {
-    let context = ScriptContext {
+/// A boot of a machine of this name.
+pub(super) fn boot_of<'a>(name: &'a str, kernel_args: &'a str, over: Over) -> ScriptContext<'a> {
+    ScriptContext {
         box_url: "http://192.168.77.1",
         name,
         mac: MacAddr([0x52, 0x54, 0, 0x77, 0, 1]),
@@ -26,7 +26,12 @@ fn texts(decision: BootDecision, name: &str, kernel_args: &str, over: Over) -> [
         kernel_args,
         over,
         own: &OwnBoot::Nothing,
-    };
+    }
+}
+
+/// The three texts for one decision.
+fn texts(decision: BootDecision, name: &str, kernel_args: &str, over: Over) -> [String; 3] {
+    let context = boot_of(name, kernel_args, over);
     let config = |text: Option<String>| text.unwrap_or_default();
     [
         script::script(decision, &context),
