@@ -182,15 +182,7 @@ impl Auth {
         }
         let name = own_name("user", name)?;
         let hash = hash(password).await?;
-        let user = User { name: name.clone(), password: hash, role: Role::Admin.as_str().to_owned() };
-        self.inventory
-            .transact(move |tx| {
-                tx.put_user(&user)?;
-                tx.record(None, None, Actor::User(user.name.clone()), EventKind::UserAdded { name: user.name })
-                    .map(|_| ())
-            })
-            .await?;
-        self.used_up.send_replace(None);
+        self.add_first(name.clone(), hash, Actor::User(name.clone())).await?;
         tries.forgive(from);
         self.begin_session(name, from).await
     }
@@ -232,11 +224,21 @@ impl Auth {
         if self.code().is_none() {
             return Ok(());
         }
-        let user = User { name: CleanText::new(name), password, role: Role::Admin.as_str().to_owned() };
+        self.add_first(CleanText::new(name), password, Actor::Box).await
+    }
+
+    /// From now on the one-time code is of no use.
+    async fn add_first(
+        &self,
+        name: CleanText,
+        password: String,
+        actor: Actor,
+    ) -> Result<(), TransactError<StoreError>> {
+        let user = User { name, password, role: Role::Admin.as_str().to_owned() };
         self.inventory
             .transact(move |tx| {
                 tx.put_user(&user)?;
-                tx.record(None, None, Actor::Box, EventKind::UserAdded { name: user.name }).map(|_| ())
+                tx.record(None, None, actor, EventKind::UserAdded { name: user.name }).map(drop)
             })
             .await?;
         self.used_up.send_replace(None);

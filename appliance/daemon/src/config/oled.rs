@@ -62,7 +62,7 @@ impl Oled {
     /// Whether anything hangs on the header's pins beside the display.
     #[must_use]
     pub fn has_pins(&self) -> bool {
-        [self.next_gpio, self.confirm_gpio, self.off_gpio, self.led_gpio].iter().any(Option::is_some)
+        self.pins().iter().any(|(_, pin)| pin.is_some())
     }
 
     /// The pins, as people name them.

@@ -100,7 +100,7 @@ impl Ask {
 
     /// The page's name for itself.
     fn box_name(&self) -> String {
-        session::own_name()
+        crate::net::box_name()
     }
 
     fn html(&self, status: StatusCode, html: String) -> Response {

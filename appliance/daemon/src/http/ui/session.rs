@@ -96,7 +96,7 @@ pub(super) fn named_right(headers: &HeaderMap, state: &State) -> bool {
     if literal.parse::<IpAddr>().is_ok() || name == "localhost" || name.ends_with(".local") {
         return true;
     }
-    let own = own_name().to_ascii_lowercase();
+    let own = crate::net::box_name().to_ascii_lowercase();
     let short = own.split('.').next().unwrap_or_default();
     let with_domain =
         state.config.dhcp_domain.as_ref().map(|domain| format!("{short}.{}", domain.to_ascii_lowercase()));
@@ -110,11 +110,6 @@ fn without_port(host: &str) -> &str {
         Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) && !name.is_empty() => name,
         _ => host,
     }
-}
-
-/// What the operating system calls this machine.
-pub(super) fn own_name() -> String {
-    crate::net::box_name()
 }
 
 /// Whether a form that changes something comes from our own page. Browsers state where it comes from; a program that
