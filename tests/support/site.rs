@@ -21,6 +21,8 @@ pub const BOX: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 pub const ROOM: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
 /// The boot listener.
 pub const BOOT: SocketAddrV4 = SocketAddrV4::new(BOX, 80);
+/// Where the addresses that it leases lie, all of them on the hosts' interface.
+const POOL: &str = "10.77.64.0/18";
 /// The box's interface.
 pub const BOX_LINK: &str = "s0";
 /// The hosts' interface.
@@ -49,6 +51,8 @@ impl Site {
         seat.veth(BOX_LINK, &room, ROOM_LINK)?;
         seat.up(BOX_LINK, Some(&format!("{BOX}/16")))?;
         room.up(ROOM_LINK, Some(&format!("{ROOM}/16")))?;
+        // One neighbour for all hosts: the kernel keeps 1,024 for all namespaces together, and a crowd has more.
+        seat.ip(&format!("route add {POOL} via {ROOM} dev {BOX_LINK}"))?;
         let files = leftovers::folder("share")?;
         let site = Self { room, seat, files };
         site.stand_ins().context("make the stand-ins")?;
