@@ -1,7 +1,7 @@
 //! Writes the sample pages and the assets into a folder, to look at them in a browser:
 //! `cargo run -p rackberry-web --example render -- OUT [light|dark|more|plain]`, then serve OUT with any static server.
 
-#[path = "../tests/web/samples.rs"]
+#[path = "../tests/web/samples/mod.rs"]
 mod samples;
 
 use std::error::Error;
