@@ -89,7 +89,7 @@ fn it_boots_read_only_and_installs_a_machine_from_blank_disk_to_its_own_disk() -
     let waiting = remote.wait_host(machine.mac(), "waiting", LIMIT, |host| {
         (host["condition"] == "waiting").then(|| host["name"].as_str().unwrap_or_default().to_owned())
     });
-    let name = explained(&machine, waiting)?;
+    let name = machine.with_last_words(waiting)?;
     println!("card: the machine waits in the RAM OS after {} s", began.elapsed().as_secs());
     remote.cli(&["install", &name, "debian-13", "--set", "user=admin"])?;
     let over = ["done", "failed", "timed_out", "cancelled", "interrupted"];
@@ -108,20 +108,11 @@ fn it_boots_read_only_and_installs_a_machine_from_blank_disk_to_its_own_disk() -
             break ended;
         }
     };
-    let ended = explained(&machine, ended)?;
+    let ended = machine.with_last_words(ended)?;
     ensure!(ended.starts_with("done"), "{ended}");
     machine.wait_for(&format!("{name} login:"), LIMIT)?;
     println!("card: the machine is up from its own disk after {} s", began.elapsed().as_secs());
     Ok(())
-}
-
-/// Adds what the machine said last to an error.
-fn explained<T>(vm: &Vm, result: Result<T>) -> Result<T> {
-    result.with_context(|| {
-        let console = vm.console().text();
-        let tail: Vec<&str> = console.lines().rev().take(25).collect();
-        format!("its console ended with\n{}", tail.into_iter().rev().collect::<Vec<_>>().join("\n"))
-    })
 }
 
 /// A state block's line, as docs/sd-card.md describes it.

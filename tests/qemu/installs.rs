@@ -36,7 +36,7 @@ fn name_of(host: &Value) -> String {
 /// Orders the install once the machine waits; the host's name.
 fn install(rack: &Rack, vm: &Vm, title: &str, order: &[&str]) -> Result<String> {
     let began = Instant::now();
-    let host = explained(vm, rack.wait_condition(vm.mac(), "waiting", LIMIT))?;
+    let host = vm.with_last_words(rack.wait_condition(vm.mac(), "waiting", LIMIT))?;
     let name = name_of(&host);
     println!("{title}: waiting after {} s", began.elapsed().as_secs());
     rack.cli(&[&["install", &name], order].concat())?;
@@ -49,20 +49,11 @@ fn finish(rack: &Rack, vm: &Vm, title: &str, began: Instant) -> Result<()> {
     let ended = rack.wait_host(vm.mac(), "end of its install", LIMIT, |host| {
         phase(host).filter(|phase| over.contains(&phase.as_str())).map(|_| host.clone())
     });
-    let ended = explained(vm, ended)?;
+    let ended = vm.with_last_words(ended)?;
     ensure!(phase(&ended).as_deref() == Some("done"), "{title}: {} {}", ended["sentence"], ended["install"]);
     vm.wait_for("login:", LIMIT)?;
     println!("{title}: up from its own disk after {} s", began.elapsed().as_secs());
     Ok(())
-}
-
-/// Adds what the machine said last to an error.
-fn explained<T>(vm: &Vm, result: Result<T>) -> Result<T> {
-    result.with_context(|| {
-        let console = vm.console().text();
-        let tail: Vec<&str> = console.lines().rev().take(25).collect();
-        format!("its console ended with\n{}", tail.into_iter().rev().collect::<Vec<_>>().join("\n"))
-    })
 }
 
 /// The stations of the last boot, with seconds since the first of them.

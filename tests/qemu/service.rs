@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 use system_tests::{
-    Firmware, Netns, PxeClient, Vm, appliance,
+    Firmware, Netns, PxeClient, Vm, appliance, output,
     pxe::{Kind, Machine, message::option, web::Connection},
     rack,
 };
@@ -19,16 +19,9 @@ use system_tests::{
 const LIMIT: Duration = Duration::from_secs(1200);
 const BOX: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 1);
 
-fn run(command: &mut Command) -> Result<String> {
-    let output = command.output().with_context(|| format!("start {command:?}"))?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{command:?}: {}: {said}", output.status);
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
 /// The byte at which the image's root file system begins: its last partition.
 fn root_offset(image: &Path) -> Result<u64> {
-    let table: Value = serde_json::from_str(&run(Command::new("sfdisk").arg("--json").arg(image))?)?;
+    let table: Value = serde_json::from_str(&output(Command::new("sfdisk").arg("--json").arg(image))?)?;
     let table = table.get("partitiontable").context("sfdisk shows no table")?;
     let sector = table.get("sectorsize").and_then(Value::as_u64).unwrap_or(512);
     let last = table.get("partitions").and_then(Value::as_array).and_then(|list| list.last());
@@ -38,9 +31,9 @@ fn root_offset(image: &Path) -> Result<u64> {
 /// An unpacked copy of the image in `folder` with the program, the units and the proof in it, all of it enabled.
 fn installed(folder: &Path) -> Result<PathBuf> {
     let image = folder.join("disk.raw");
-    run(Command::new("zstd").args(["-dqf"]).arg(rack::image()?).arg("-o").arg(&image))?;
+    output(Command::new("zstd").args(["-dqf"]).arg(rack::image()?).arg("-o").arg(&image))?;
     let program = folder.join("rackberry");
-    run(Command::new("strip").arg("-o").arg(&program).arg(appliance::binary()?))?;
+    output(Command::new("strip").arg("-o").arg(&program).arg(appliance::binary()?))?;
 
     let mut commands = format!("write {} /usr/bin/rackberry\n", program.display());
     let mut wanted = vec![("multi-user", "proof.service".to_owned())];
@@ -72,8 +65,8 @@ fn installed(folder: &Path) -> Result<PathBuf> {
     let script = folder.join("commands");
     std::fs::write(&script, commands)?;
     let place = format!("{}?offset={}", image.display(), root_offset(&image)?);
-    run(Command::new("debugfs").arg("-w").arg("-f").arg(&script).arg(&place))?;
-    let listed = run(Command::new("debugfs").arg("-R").arg("stat /usr/bin/rackberry").arg(&place))?;
+    output(Command::new("debugfs").arg("-w").arg("-f").arg(&script).arg(&place))?;
+    let listed = output(Command::new("debugfs").arg("-R").arg("stat /usr/bin/rackberry").arg(&place))?;
     ensure!(listed.contains("Mode:  0755"), "the program is not in the image: {listed}");
     Ok(image)
 }

@@ -2,10 +2,10 @@
 
 use crate::{
     appliance, leftovers,
-    netns::Netns,
+    netns::{Netns, output},
     vm::{Builder, Firmware, Vm},
 };
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
@@ -31,13 +31,6 @@ fn composed() -> Result<PathBuf> {
     path.context("RACKBERRY_CARD is not set: run this through ./x")
 }
 
-fn run(command: &mut Command) -> Result<String> {
-    let output = command.output().with_context(|| format!("start {command:?}"))?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{command:?}: {}: {said}", output.status);
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
 impl Card {
     /// A fresh copy on a card of so many bytes (a power of 2, as QEMU's card slot wants it) with these settings.
     ///
@@ -50,15 +43,15 @@ impl Card {
         let lines = text.lines().filter_map(|line| line.split_once('='));
         let layout = lines.filter_map(|(key, value)| Some((key.to_owned(), value.parse().ok()?))).collect();
         let card = Self { folder, layout };
-        run(Command::new("cp").arg("--sparse=always").arg(composed()?).arg(card.path()))?;
+        output(Command::new("cp").arg("--sparse=always").arg(composed()?).arg(card.path()))?;
         OpenOptions::new().write(true).open(card.path())?.set_len(bytes)?;
         let boot = card.boot()?;
         for file in ["vmlinuz", "initramfs.img", "cmdline.txt", "bcm2837-rpi-3-b.dtb"] {
-            run(Command::new("mcopy").args(["-i", &boot, &format!("::{file}")]).arg(card.folder.path()))?;
+            output(Command::new("mcopy").args(["-i", &boot, &format!("::{file}")]).arg(card.folder.path()))?;
         }
         let own = card.folder.path().join("rackberry.toml");
         std::fs::write(&own, settings)?;
-        run(Command::new("mcopy").args(["-o", "-i", &boot]).arg(own).arg("::rackberry.toml"))?;
+        output(Command::new("mcopy").args(["-o", "-i", &boot]).arg(own).arg("::rackberry.toml"))?;
         Ok(card)
     }
 
@@ -168,7 +161,7 @@ impl<'a> Remote<'a> {
         let program = appliance::binary()?;
         let mut command = self.ns.command(program.to_str().context("the program's path is no UTF-8")?);
         command.args(["--json", "--url", &self.url]).args(arguments).env("RACKBERRY_TOKEN", &self.token);
-        let text = run(&mut command)?;
+        let text = output(&mut command)?;
         serde_json::from_str(&text).with_context(|| format!("rackberry {arguments:?} printed {text}"))
     }
 

@@ -9,7 +9,7 @@
 //! - [`card`]: the SD card in a machine of its own.
 //! - [`appliance`]: the program under test, started, killed and started again on one state directory.
 //! - [`dnsmasq`]: a foreign server on the same network, to prove the tests on and to stand beside.
-//! - [`fake_agent`]: a machine without hardware that speaks the agent's protocol; [`dice`] are its luck.
+//! - [`fake_host`]: a machine without hardware; [`fake_agent`] is its agent, [`dice`] are its luck.
 //! - [`loader_config`]: what a PXELINUX or GRUB configuration makes a machine do.
 //! - [`crowd`]: many machines on one interface, side by side.
 //! - [`site`]: the box, the hosts' side of a cable and stand-ins for served files; [`local_api`] asks the box.
@@ -26,6 +26,7 @@ pub mod crowd;
 pub mod dice;
 pub mod dnsmasq;
 pub mod fake_agent;
+pub mod fake_host;
 pub mod leftovers;
 pub mod loader_config;
 pub mod local_api;
@@ -44,9 +45,10 @@ pub use console::Console;
 pub use crowd::{Crowd, side_by_side};
 pub use dice::Dice;
 pub use dnsmasq::Dnsmasq;
-pub use fake_agent::{FakeAgent, FakeHost, Faults, Life};
+pub use fake_agent::{FakeAgent, Faults, Life};
+pub use fake_host::FakeHost;
 pub use local_api::LocalApi;
-pub use netns::Netns;
+pub use netns::{Netns, output};
 pub use pxe::PxeClient;
 pub use site::Site;
 pub use slow_disk::SlowDisk;

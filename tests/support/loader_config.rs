@@ -1,6 +1,6 @@
 //! PXELINUX and GRUB configurations, read as strictly as boot scripts: one line that none of ours has makes it another.
 
-use crate::fake_agent::Script;
+use crate::fake_host::Script;
 
 /// What a PXELINUX configuration makes a machine do.
 #[must_use]

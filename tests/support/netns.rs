@@ -215,7 +215,11 @@ pub fn pids(name: &str) -> Result<Vec<i32>> {
     Ok(text.lines().filter_map(|line| line.trim().parse().ok()).collect())
 }
 
-fn output(command: &mut Command) -> Result<String> {
+/// Runs a command to its end; what it printed.
+///
+/// # Errors
+/// With what it said, when it fails.
+pub fn output(command: &mut Command) -> Result<String> {
     let done = command.output().with_context(|| format!("start {command:?}"))?;
     if !done.status.success() {
         bail!("{command:?}: {}: {}", done.status, String::from_utf8_lossy(&done.stderr).trim());

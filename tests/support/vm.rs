@@ -98,6 +98,18 @@ impl Vm {
         &self.console
     }
 
+    /// Adds what it said last to an error.
+    ///
+    /// # Errors
+    /// The same, longer.
+    pub fn with_last_words<T>(&self, result: Result<T>) -> Result<T> {
+        result.with_context(|| {
+            let console = self.console.text();
+            let tail: Vec<&str> = console.lines().rev().take(25).collect();
+            format!("its console ended with\n{}", tail.into_iter().rev().collect::<Vec<_>>().join("\n"))
+        })
+    }
+
     /// The network card's address as `52:54:00:..`; empty for a machine without a card.
     #[must_use]
     pub fn mac(&self) -> &str {

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 use system_tests::{
-    Console, Site, leftovers,
+    Console, Site, leftovers, output,
     pxe::web::Connection,
     site::{BOOT, BOX, BOX_LINK},
 };
@@ -21,17 +21,9 @@ fn given(name: &str) -> Result<PathBuf> {
     Ok(value.into())
 }
 
-fn run(command: &mut Command) -> Result<String> {
-    let output = command.output().with_context(|| format!("start {command:?}"))?;
-    let said = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
-    let said = String::from_utf8_lossy(&said).into_owned();
-    ensure!(output.status.success(), "{command:?}: {}: {said}", output.status);
-    Ok(said)
-}
-
 /// Everything in the root but what dpkg and the C library keep for themselves.
 fn everything(root: &Path) -> Result<BTreeSet<String>> {
-    let list = run(Command::new("find").arg(root).args(["-xdev", "-printf", "%P\\n"]))?;
+    let list = output(Command::new("find").arg(root).args(["-xdev", "-printf", "%P\\n"]))?;
     let own =
         |path: &str| path.starts_with("var/lib/dpkg") || path.starts_with("var/log") || path.starts_with("var/cache");
     Ok(list.lines().filter(|path| !own(path)).map(ToOwned::to_owned).collect())
@@ -43,7 +35,7 @@ fn on(suite: &str) -> Result<()> {
     let root = folder.path().join("root");
     std::fs::create_dir(&root)?;
     let fresh = given("RACKBERRY_ROOTS")?.join(format!("{suite}.tar"));
-    run(Command::new("tar").arg("-xpf").arg(&fresh).arg("-C").arg(&root))?;
+    output(Command::new("tar").arg("-xpf").arg(&fresh).arg("-C").arg(&root))?;
     let package = given("RACKBERRY_DEB")?;
     std::fs::copy(&package, root.join("rackberry.deb"))?;
     let before = everything(&root)?;
@@ -53,8 +45,8 @@ fn on(suite: &str) -> Result<()> {
         chroot
     };
 
-    run(&mut inside("dpkg -i /rackberry.deb"))?;
-    run(&mut inside("rackberry check-config /etc/rackberry/rackberry.toml"))?;
+    output(&mut inside("dpkg -i /rackberry.deb"))?;
+    output(&mut inside("rackberry check-config /etc/rackberry/rackberry.toml"))?;
     for unit in ["rackberry.service", "rackberry-dhcp.socket", "rackberry-net-up.service"] {
         ensure!(root.join("usr/lib/systemd/system").join(unit).is_file(), "{unit} is not there");
     }
@@ -99,7 +91,7 @@ fn on(suite: &str) -> Result<()> {
     let bytes = served.with_context(|| console.text())?;
     ensure!(ended.success(), "the box ended with {ended}: {}", console.text());
 
-    run(&mut inside("dpkg --purge rackberry"))?;
+    output(&mut inside("dpkg --purge rackberry"))?;
     let after = everything(&root)?;
     let left: Vec<&String> = after.difference(&before).collect();
     let lost: Vec<&String> = before.difference(&after).collect();

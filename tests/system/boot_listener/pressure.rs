@@ -11,7 +11,8 @@ use std::{
 };
 use system_tests::{
     Appliance, Dice, FakeAgent, Faults, Life, Site,
-    fake_agent::{Said, Script},
+    fake_agent::Said,
+    fake_host::Script,
     site::{self, BOOT, BOX, ROOM, ROOM_LINK},
 };
 

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 use system_tests::{
-    Appliance, PxeClient, Site, SlowDisk,
+    Appliance, FakeHost, PxeClient, Site, SlowDisk,
     pxe::{Kind, Machine},
     site::{self, ROOM, ROOM_LINK},
 };
@@ -41,18 +41,33 @@ impl Card {
     }
 }
 
-#[test]
-fn a_stalling_and_failing_card_holds_up_no_lease_and_ends_transfers_only() -> Result<()> {
-    let site = Site::new()?;
+/// A box on such a disk.
+struct Scene {
+    card: Card,
+    appliance: Appliance,
+    /// A host that it knows.
+    node: FakeHost,
+    /// An image's path and content.
+    path: String,
+    content: Vec<u8>,
+}
+
+fn box_on_a_card(site: &Site) -> Result<Scene> {
     let mut appliance = site.serve("")?;
     let image = site.import_image(&appliance)?;
     let digest = image.get("digest").and_then(Value::as_str).context("no digest")?.to_owned();
     let content = site::disk_image(1 << 20);
-    let node = host(&site, 1)?;
-    meet(&site, &node)?;
-    // Fields drop in order: the box before the disk under it.
+    let node = host(site, 1)?;
+    meet(site, &node)?;
     let card = Card::under(&mut appliance, &digest, &content)?;
-    let path = format!("/images/{digest}");
+    Ok(Scene { card, appliance, node, path: format!("/images/{digest}"), content })
+}
+
+#[test]
+fn a_stalling_and_failing_card_holds_up_no_lease_and_ends_transfers_only() -> Result<()> {
+    let site = Site::new()?;
+    // Dropped in order: the box before the disk under it.
+    let Scene { card, appliance, path, content, node: _ } = box_on_a_card(&site)?;
     assert_eq!(ask(&site, ROOM, "GET", &path)?.body, content, "the disk is the same when it is well");
 
     // Known hosts' leases: before a first offer to a card, an address is probed for 0.3 s.
@@ -110,14 +125,7 @@ fn a_stalling_and_failing_card_holds_up_no_lease_and_ends_transfers_only() -> Re
 #[test]
 fn a_hanging_card_holds_up_nobody_who_needs_nothing_of_it() -> Result<()> {
     let site = Site::new()?;
-    let mut appliance = site.serve("")?;
-    let image = site.import_image(&appliance)?;
-    let digest = image.get("digest").and_then(Value::as_str).context("no digest")?.to_owned();
-    let content = site::disk_image(1 << 20);
-    let node = host(&site, 1)?;
-    meet(&site, &node)?;
-    let card = Card::under(&mut appliance, &digest, &content)?;
-    let path = format!("/images/{digest}");
+    let Scene { card, appliance, node, path, content } = box_on_a_card(&site)?;
     std::thread::scope(|scope| {
         // Asked for just now, so they are open when the card begins to hang.
         assert_eq!(ask(&site, ROOM, "GET", &path)?.body, content);

@@ -18,7 +18,8 @@ use std::{
 };
 use system_tests::{
     appliance::Appliance,
-    fake_agent::{FakeAgent, FakeHost, Faults, Life, Said, Script, Verdict, disk},
+    fake_agent::{FakeAgent, Faults, Life, Said, Verdict},
+    fake_host::{FakeHost, Script, disk},
     local_api::LocalApi,
     site::{self, BOOT, ROOM_LINK, Site},
 };

@@ -5,7 +5,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use system_tests::{
     PxeClient, Site,
-    fake_agent::Script,
+    fake_host::Script,
     pxe::{
         tftp,
         web::{Connection, Reply},

@@ -9,7 +9,7 @@ use std::{
 };
 use system_tests::{
     Faults, Life, Site,
-    fake_agent::{Script, disk},
+    fake_host::{Script, disk},
     site::{self, BOOT, cli, cli_json},
 };
 
