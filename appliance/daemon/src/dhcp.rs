@@ -10,7 +10,10 @@ mod outbox;
 mod shell;
 mod writer;
 
-use crate::net::{LinkFacts, PacketSocket, SocketError, sockets};
+use crate::{
+    health::Health,
+    net::{LinkFacts, PacketSocket, SocketError, sockets},
+};
 use rackberry_core::{
     dhcp::{
         Change, HostView, LeaseRow, Link, LinkId, Mode, Note, Pool, ProbeTimes, Request, Stage, ladder::ForeignServer,
@@ -44,6 +47,8 @@ pub struct Ports {
     pub alerts: mpsc::Sender<Alert>,
     pub status: watch::Sender<Status>,
     pub commands: mpsc::Receiver<Command>,
+    /// Ticked by the loop.
+    pub health: Health,
     /// Becomes true, or closes, when the shell shall end.
     pub stop: watch::Receiver<bool>,
 }

@@ -10,6 +10,7 @@
 //! | [`catalog`] | profiles from folders |
 //! | [`media`] | everything served as a file, and how images come in |
 //! | [`auth`] | people, passwords, sessions, tokens |
+//! | [`health`] | when each part last showed that it turns, and the verdict that watchdogs are fed by |
 //! | [`display`] | what the display of the box shows |
 //! | [`boot`] | who asks to boot, what it is given, and that it is written down |
 //! | [`dhcp`] | the DHCP shell: owns the leases |
@@ -20,7 +21,7 @@
 //! | [`app`] | puts all of the above together |
 //! | [`cli`] | the command line's other half: speaks to a running daemon |
 //!
-//! Imports point one way: `{ config, log, net, inventory, catalog, auth, media } <- { boot, card, display } <- {
+//! Imports point one way: `{ config, log, net, inventory, catalog, auth, media, health } <- { boot, card, display } <- {
 //! dhcp, tftp, http, reconcile, oled, cli } <- app <- main`; `cli` imports none of them.
 
 pub mod app;
@@ -32,6 +33,7 @@ pub mod cli;
 pub mod config;
 pub mod dhcp;
 pub mod display;
+pub mod health;
 pub mod http;
 pub mod inventory;
 pub mod log;

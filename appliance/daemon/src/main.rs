@@ -65,8 +65,13 @@ fn is_usage(error: &anyhow::Error) -> bool {
 
 fn run(cli: &Cli, shown: &Shown) -> anyhow::Result<()> {
     match &cli.command {
-        Command::Serve(ServeArgs { card: Some(card), .. }) => serve(cli, card::look(card).into()),
-        Command::Serve(ServeArgs { file, .. }) => serve(cli, Start::new(load(file)?)),
+        Command::Serve(ServeArgs { file, card, heartbeat }) => {
+            let start = match card {
+                Some(card) => card::look(card).into(),
+                None => Start::new(load(file)?),
+            };
+            serve(cli, Start { heartbeat: heartbeat.clone(), ..start })
+        }
         Command::CardSetup(args) => card_setup(cli, args, shown),
         Command::CheckConfig { file } => {
             let text = std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;

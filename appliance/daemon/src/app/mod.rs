@@ -13,6 +13,7 @@ use crate::{
     cli,
     config::Config,
     display::Display,
+    health::{self, Health, Heartbeat},
     http::{self, NetworkView, State},
     inventory::{Inventory, OpenOptions, StoreError, TransactError},
     media::Media,
@@ -53,6 +54,8 @@ pub enum AppError {
     Page(#[source] io::Error),
     #[error("cannot look up who may log in")]
     Auth(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("cannot start the thread that tells that all is well")]
+    Heartbeat(#[source] io::Error),
     #[error("the network side ended")]
     Network(#[from] network::NetworkError),
 }
@@ -65,20 +68,27 @@ pub struct Start {
     pub owner: Option<(String, String)>,
     /// Mistakes of the settings, for an alarm.
     pub mistakes: Vec<String>,
+    /// The file that is written to each second while all is well.
+    pub heartbeat: Option<PathBuf>,
 }
 
 impl Start {
     /// With these settings and nothing else.
     #[must_use]
     pub fn new(config: Config) -> Self {
-        Start { config, owner: None, mistakes: Vec::new() }
+        Start { config, owner: None, mistakes: Vec::new(), heartbeat: None }
     }
 }
 
 impl From<card::Look> for Start {
     fn from(look: card::Look) -> Self {
         let mistakes = look.mistakes.iter().map(ToString::to_string).collect();
-        Start { config: look.config, owner: look.settings.owner.zip(look.settings.owner_password), mistakes }
+        Start {
+            config: look.config,
+            owner: look.settings.owner.zip(look.settings.owner_password),
+            mistakes,
+            heartbeat: None,
+        }
     }
 }
 
@@ -87,6 +97,7 @@ pub struct App {
     config: Arc<Config>,
     owner: Option<(String, String)>,
     mistakes: Vec<String>,
+    heartbeat: Option<PathBuf>,
     state_dir: PathBuf,
     listeners: Listeners,
     media: Media,
@@ -101,7 +112,7 @@ impl App {
     /// # Errors
     /// [`AppError`], naming what could not be had.
     pub fn open(start: Start, state_dir: &Path) -> Result<Self, AppError> {
-        let Start { config, owner, mistakes } = start;
+        let Start { config, owner, mistakes, heartbeat } = start;
         let state_dir = std::path::absolute(state_dir).unwrap_or_else(|_| state_dir.to_owned());
         make_private_folder(&state_dir).map_err(|source| AppError::StateDir { path: state_dir.clone(), source })?;
         Inventory::ensure_free(&state_dir)
@@ -114,7 +125,7 @@ impl App {
             tracing::warn!(problem, "a profile was left out");
         }
         privileges::give_up().map_err(|error| AppError::Privileges(error.into()))?;
-        Ok(App { config: Arc::new(config), owner, mistakes, state_dir, listeners, media, catalog })
+        Ok(App { config: Arc::new(config), owner, mistakes, heartbeat, state_dir, listeners, media, catalog })
     }
 
     /// Runs until `stop` resolves: stop accepting, a few seconds for what runs, then the inventory last.
@@ -122,7 +133,7 @@ impl App {
     /// # Errors
     /// [`AppError`] if the state cannot be opened or the network side cannot go on.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), AppError> {
-        let App { config, owner, mistakes, state_dir, listeners, media, catalog } = self;
+        let App { config, owner, mistakes, heartbeat, state_dir, listeners, media, catalog } = self;
         let page = TcpListener::from_std(listeners.page).map_err(AppError::Page)?;
         let inventory = Inventory::open(OpenOptions::new(&state_dir))
             .map_err(|source| AppError::Inventory { path: state_dir.clone(), source: Box::new(source) })?;
@@ -144,6 +155,7 @@ impl App {
             state_dir: Arc::new(state_dir),
             network: seen,
             display: Display::default(),
+            health: Health::default(),
         };
         let network = network::Network {
             state: state.clone(),
@@ -164,7 +176,8 @@ impl App {
         if let Err(error) = tell_mistakes(&inventory, mistakes).await {
             tracing::error!(error = crate::chain(&error), "mistakes in the settings could not be told");
         }
-        if let Ok(address) = page.local_addr() {
+        let asked = page.local_addr();
+        if let Ok(address) = &asked {
             tracing::info!(%address, "the page is served");
         }
         if let Some(code) = state.auth.code() {
@@ -176,6 +189,12 @@ impl App {
         let limits = state.config.limits();
         tasks.spawn(reconcile::run(inventory.clone(), limits, stopped.clone()));
         tasks.spawn(oled::run(display(&state), stopped.clone()));
+        if let Ok(address) = asked {
+            let local = state.state_dir.join(cli::SOCKET);
+            tasks.spawn(health::ask_http(state.health.clone(), address, local, stopped.clone()));
+        }
+        tasks.spawn(health::ask_database(state.health.clone(), inventory.clone(), stopped.clone()));
+        let beats = Heartbeat::start(state.health.clone(), heartbeat).map_err(AppError::Heartbeat)?;
         let mut network = tokio::spawn(network.run(stopped));
         // Hosts may have to wait for an interface; people need not.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -185,6 +204,8 @@ impl App {
         };
         tracing::info!("stopping");
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        // Who hangs in the end is not kept alive.
+        drop(beats);
         stopping.send_replace(true);
         let ended = match ended {
             Some(ended) => ended,

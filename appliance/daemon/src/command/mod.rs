@@ -114,6 +114,10 @@ pub struct ServeArgs {
     /// and an alarm names it.
     #[arg(long, value_name = "FOLDER", conflicts_with = "config")]
     pub card: Option<PathBuf>,
+    /// Writes the seconds since this machine's start into this file each second while all is well, for who feeds a
+    /// hardware watchdog.
+    #[arg(long, value_name = "FILE")]
+    pub heartbeat: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

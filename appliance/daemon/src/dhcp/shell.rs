@@ -10,6 +10,7 @@ use super::{
     outbox::{Outbox, Ways},
     writer::{Sending, Writer},
 };
+use crate::health::Part;
 use crate::net::{Inbox, LinkEvents, LinkFacts, LinkPackets, LinkSocket, Netlink};
 use rackberry_core::{
     dhcp::{
@@ -24,6 +25,8 @@ use tokio::sync::watch;
 
 /// How long the end waits for the last write.
 const LAST_WRITE: Duration = Duration::from_secs(5);
+/// The loop turns at least this often, to show that it does.
+const TURN: Duration = Duration::from_secs(2);
 
 struct Shell {
     ways: Ways,
@@ -97,12 +100,14 @@ impl Shell {
     async fn serve(&mut self, device: &str) -> Result<(), DhcpError> {
         let wait = |source| DhcpError::Wait { device: device.to_owned(), source };
         let mut inbox = Inbox::default();
+        let duty = self.ports.health.begin(Part::Dhcp);
         loop {
+            duty.tick();
             self.due(&mut inbox);
             self.outbox.leave(&self.ways);
             self.writer.start(&*self.ports.record);
             let now = (self.ports.now)();
-            let sleep = self.wakeup().since(now).max(Duration::from_millis(1));
+            let sleep = self.wakeup().since(now).clamp(Duration::from_millis(1), TURN);
             tokio::select! {
                 () = stopped(&mut self.ports.stop) => return Ok(()),
                 (sendings, result) = self.writer.finished() => self.written(sendings, result),

@@ -20,7 +20,8 @@ pub mod ui;
 pub use crate::net::NetworkView;
 
 use crate::{
-    auth::Auth, boot::Desk, catalog::Catalog, config::Config, display::Display, inventory::Inventory, media::Media,
+    auth::Auth, boot::Desk, catalog::Catalog, config::Config, display::Display, health::Health, inventory::Inventory,
+    media::Media,
 };
 use futures_util::future::Either;
 use http::{HeaderValue, header::SERVER};
@@ -67,6 +68,8 @@ pub struct State {
     pub network: watch::Receiver<Arc<NetworkView>>,
     /// What the display of the box shows.
     pub display: Display,
+    /// Whether everything turns.
+    pub health: Health,
 }
 
 /// The two ends of the connection a request came on.

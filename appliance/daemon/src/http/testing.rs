@@ -94,6 +94,7 @@ impl Site {
             state_dir: Arc::new(root.join("state")),
             network: seen,
             display: crate::display::Display::default(),
+            health: crate::health::Health::default(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

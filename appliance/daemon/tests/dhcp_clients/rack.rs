@@ -119,6 +119,7 @@ impl Machine {
                 alerts,
                 status: status.clone(),
                 commands: obeyed,
+                health: rackberry::health::Health::default(),
                 stop: stopped,
             };
             // A program that another test starts this very moment has a copy of all sockets until it runs.

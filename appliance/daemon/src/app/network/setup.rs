@@ -145,6 +145,7 @@ pub(super) fn ports(
         alerts,
         status,
         commands,
+        health: state.health.clone(),
         stop,
     }
 }

@@ -184,6 +184,11 @@ async fn answer<B: Buf>(ask: Ask, body: impl Stream<Item = Result<B, warp::Error
     if let Some(path) = ask.path.strip_prefix("/assets/") {
         return reply::asset(path, !ask.raw_query.is_empty(), &ask.headers);
     }
+    if ask.path == "/health" && !changes {
+        let verdict = ask.state.health.verdict();
+        let status = if verdict.is_good() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        return reply::text(status, &format!("{verdict}\n"));
+    }
     if changes && !session::own_page(&ask.headers) {
         let error = Error::Forbidden("Another site sent this form.".to_owned());
         return reply::failed(&ask.headers, &error, None, None);
