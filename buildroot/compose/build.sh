@@ -19,6 +19,8 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/../board/layout"
 # shellcheck source-path=SCRIPTDIR source=../initramfs/grow.sh
 . "$here/../initramfs/grow.sh"
+# shellcheck source-path=SCRIPTDIR source=../initramfs/pack.sh
+. "$here/../initramfs/pack.sh"
 
 export SOURCE_DATE_EPOCH=1767225600 LC_ALL=C TZ=UTC
 umask 022
@@ -37,7 +39,7 @@ done
 [ -x "$program" ] || die "--program: $program is not a program"
 [ -z "$share" ] || [ -d "$share/loaders" ] || die "--share: there are no loaders in $share"
 [ -n "$out" ] || die "--out OUTDIR is missing"
-need mksquashfs:squashfs-tools zstd cpio depmod:kmod readelf:binutils sfdisk:fdisk mkfs.vfat:dosfstools mcopy:mtools mke2fs:e2fsprogs
+need mksquashfs:squashfs-tools zstd cpio depmod:kmod readelf:binutils sfdisk:fdisk mkfs.vfat:dosfstools mcopy:mtools mke2fs:e2fsprogs dtc:device-tree-compiler
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -71,45 +73,6 @@ fetch_packages() {
     depmod -b "$work/kernel/usr" "$release"
 }
 
-choose_modules() {
-    local name missing=()
-    kernel_index "$modules"
-    # shellcheck disable=SC2013 # words are what is wanted
-    for name in $(grep -v '^#' "$here/../board/drivers.list"); do
-        kernel_choose card "$name" || missing+=("$name")
-    done
-    [ ${#missing[@]} = 0 ] || die "the kernel $release has no ${missing[*]}: correct drivers.list"
-}
-
-applets() { # BIN APPLET...
-    local bin=$1 applet
-    shift
-    for applet in "$@"; do
-        [ -e "$bin/$applet" ] || ln -s busybox "$bin/$applet"
-    done
-}
-
-make_initramfs() {
-    local root=$work/initramfs file
-    mkdir -p "$root"/{bin,etc,dev,proc,sys,run,root}
-    ln -s bin "$root/sbin"
-    install -m 755 "$(first "$work/tools/usr/bin/busybox" "$work/tools/bin/busybox")" "$root/bin/busybox"
-    applets "$root/bin" "${EARLY_APPLETS[@]}"
-    install -m 755 "$here/../initramfs/init" "$root/init"
-    install -m 644 "$here/../board/layout" "$here"/../initramfs/{slots,grow}.sh "$root/etc/"
-    for file in "${!stage_of[@]}"; do
-        install -D -m 644 "$modules/$file" "$root/lib/modules/$release/$file"
-    done
-    cp "$modules"/modules.{builtin,builtin.modinfo,order} "$root/lib/modules/$release/"
-    depmod -b "$root" "$release"
-    for file in "$root/lib/modules/$release"/modules.*; do
-        case ${file##*.} in dep | alias | symbols | softdep | builtin) ;; *) rm "$file" ;; esac
-    done
-    stamp "$root"
-    (cd "$root" && find . -mindepth 1 -print0 | sort -z | cpio --quiet --null -o -H newc --reproducible -R 0:0) |
-        zstd -q -19 -T1 >"$work/boot/initramfs.img"
-}
-
 make_boot() {
     local file
     install -m 644 "$(first "$modules/vmlinuz" "$work"/kernel/boot/vmlinuz-*)" "$work/boot/vmlinuz"
@@ -121,6 +84,12 @@ make_boot() {
             "$work/boot/$file.dtb"
     done
     install -m 644 "$here"/../board/{config,cmdline}.txt "$work/boot/"
+    # What an overlay names has to be in the trees that it is laid over.
+    make_overlays "$work/boot/overlays"
+    for file in "$work"/boot/bcm2712-*.dtb; do
+        fdtoverlay -i "$file" -o "$work/laid.dtb" "$work/boot/overlays/rackberry-i2c-pi5.dtbo" ||
+            die "the overlay rackberry-i2c-pi5 does not fit ${file##*/}"
+    done
     install -m 644 "$here/../../docs/rackberry-card.toml" "$work/boot/rackberry.toml"
     install -m 644 "$work/tools/usr/share/doc/$FIRMWARE/copyright" "$work/boot/LICENCE-firmware.txt"
     stamp "$work/boot"
@@ -190,7 +159,7 @@ write_manifest() {
     printf '  ],\n  "modules": [\n'
     for file in "${!stage_of[@]}"; do printf '    "%s"\n' "$(module_name "$file")"; done | sort | commas
     printf '  ],\n  "boot": [\n'
-    (cd "$work/boot" && sha256sum -- *) | sed 's/^\([^ ]*\)  \(.*\)/    {"name": "\2", "sha256": "\1"}/' | commas
+    (cd "$work/boot" && find . -type f -printf '%P\0' | sort -z | xargs -0 sha256sum --) | sed 's/^\([^ ]*\)  \(.*\)/    {"name": "\2", "sha256": "\1"}/' | commas
     printf '  ]\n}\n'
 }
 
@@ -219,7 +188,7 @@ make_card() {
     truncate -s $((BOOT_SIZE * 512)) "$boot"
     mkfs.vfat --invariant -F 32 -s 4 -n RACKBERRY -i "$DISK_ID" -h "$BOOT_START" "$boot" >/dev/null
     # One after the other in the alphabet's order, with the times of the files.
-    (cd "$work/boot" && for file in *; do mcopy -m -i "$boot" "$file" ::; done)
+    (cd "$work/boot" && for file in *; do mcopy -s -m -i "$boot" "$file" ::; done)
     put "$boot" "$BOOT_START" "$BOOT_SIZE"
     put "$work/slot.squashfs" "$A_START" "$SLOT_SIZE"
 
@@ -235,8 +204,8 @@ make_card() {
 }
 
 fetch_packages
-choose_modules
-make_initramfs
+choose_modules "$modules"
+pack_initramfs "$(first "$work/tools/usr/bin/busybox" "$work/tools/bin/busybox")" "$modules" "$work/initramfs" "$work/boot/initramfs.img"
 make_boot
 make_root
 make_card
