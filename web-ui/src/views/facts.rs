@@ -98,6 +98,11 @@ impl DiskView {
                 return vec![Block { class: "w12 free", title: "not known".into(), detail: String::new() }];
             }
             Contents::Empty => return vec![Block { class: "w12 free", title: "empty".into(), detail: String::new() }],
+            // A RAID or LVM member, a file system on the whole disk, or an empty table: none of that is free.
+            Contents::Data { parts, .. } if parts.is_empty() => {
+                let detail = format::bytes(self.bytes);
+                return vec![Block { class: "w12", title: "no partitions".into(), detail }];
+            }
             Contents::Data { parts, .. } => parts,
         };
         let taken: u64 = parts.iter().fold(0, |sum, part| sum.saturating_add(part.bytes));

@@ -44,6 +44,15 @@ fn the_button_is_red_and_asks_for_the_name_unless_the_disk_is_empty() {
 }
 
 #[test]
+fn a_disk_with_data_and_no_partitions_is_not_drawn_as_free() {
+    let mut raid = samples().dialog_empty_disk();
+    raid.disks[0].disk.as_mut().unwrap().contents =
+        Contents::Data { summary: "Linux RAID member.".into(), parts: Vec::new() };
+    let page = rackberry_web::install_dialog(&raid);
+    assert!(page.contains("no partitions") && !page.contains(">free<"), "{page}");
+}
+
+#[test]
 fn without_a_disk_or_a_system_the_button_is_locked() {
     for dialog in [
         InstallDialog { disks: Vec::new(), ..samples().dialog() },
