@@ -8,8 +8,11 @@ SUITE=trixie
 KERNEL_SUITE=trixie-backports
 FIRMWARE=raspi-firmware
 BUSYBOX=busybox-static
-PROGRAMS=(e2fsck resize2fs setpriv)
-TOOLS=(e2fsprogs util-linux libblkid1 libc6 libcap-ng0 libcom-err2 libext2fs2t64 libuuid1)
+PROGRAMS=(dropbear e2fsck resize2fs setpriv)
+TOOLS=(
+    e2fsprogs util-linux libblkid1 libc6 libcap-ng0 libcom-err2 libext2fs2t64 libuuid1
+    dropbear-bin libcrypt1 libgmp10 libtomcrypt1 libtommath1 zlib1g
+)
 # For other machines, not for the box.
 MEMTEST=memtest86+
 

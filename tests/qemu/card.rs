@@ -1,4 +1,5 @@
-//! The SD card as it is written to a card: it boots, serves, falls back to the other slot, and loses nothing in a power cut.
+//! The SD card as it is written to a card: it boots, serves, lets in by SSH whom its settings name, falls back to the other slot,
+//! and loses nothing in a power cut.
 //!
 //! `RACKBERRY_SOAK=1` cuts the power 20 times instead of 4.
 
@@ -7,12 +8,15 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::{
-    net::{Ipv4Addr, SocketAddrV4},
+    io::ErrorKind,
+    net::{Ipv4Addr, SocketAddrV4, TcpStream},
+    process::{Command, Output},
     time::{Duration, Instant},
 };
 use system_tests::{
     Card, Dice, Firmware, Netns, Vm,
     card::{Remote, shell},
+    netns::output,
     pxe::web::Connection,
     rack,
 };
@@ -76,6 +80,11 @@ fn it_boots_read_only_and_installs_a_machine_from_blank_disk_to_its_own_disk() -
     let store: u64 = store.and_then(|megabytes| megabytes.parse().ok()).with_context(|| format!("no store: {said}"))?;
     ensure!(store > 3000, "the store did not grow: {store} MB");
     ensure!(said.matches("0000000000000000").count() == 2, "the program kept rights: {said}");
+    let refused = ns.enter(|| Ok(TcpStream::connect_timeout(&SocketAddrV4::new(BOX, 22).into(), LIMIT)))?;
+    ensure!(
+        refused.as_ref().is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused),
+        "port 22 of a box whose settings say nothing of SSH: {refused:?}"
+    );
     println!("card: root and boot partition read-only, the store {store} MB of a card of {} MB", SIZE >> 20);
 
     let remote = remote(&ns, &mut vm)?;
@@ -115,6 +124,69 @@ fn it_boots_read_only_and_installs_a_machine_from_blank_disk_to_its_own_disk() -
     Ok(())
 }
 
+/// A person with an SSH key, and what Debian's client knows of the box.
+struct Visitor {
+    folder: tempfile::TempDir,
+    public: String,
+}
+
+impl Visitor {
+    fn new() -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let key = folder.path().join("key");
+        output(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-C", "visitor", "-f"]).arg(&key))?;
+        let public = std::fs::read_to_string(key.with_extension("pub"))?.trim().to_owned();
+        Ok(Self { folder, public })
+    }
+
+    /// Runs the client with options of its own.
+    fn ssh(&self, ns: &Netns, options: &[&str], name: &str, words: &str) -> Result<Output> {
+        let known = format!("UserKnownHostsFile={}", self.folder.path().join("known").display());
+        let mut command = ns.command("ssh");
+        command.args([
+            "-F",
+            "none",
+            "-o",
+            "BatchMode=yes",
+            "-o",
+            "IdentitiesOnly=yes",
+            "-o",
+            "ConnectTimeout=60",
+            "-o",
+            &known,
+        ]);
+        command.args(options).arg(format!("{name}@192.168.77.1")).arg(words);
+        Ok(command.output()?)
+    }
+
+    /// Logs in with the key and runs a command; `trust` is what to think of the box's own key.
+    fn run(&self, ns: &Netns, trust: &str, name: &str, words: &str) -> Result<String> {
+        let (key, trust) =
+            (self.folder.path().join("key").display().to_string(), format!("StrictHostKeyChecking={trust}"));
+        let until = Instant::now() + LIMIT;
+        loop {
+            let reply = self.ssh(ns, &["-i", &key, "-o", &trust], name, words)?;
+            let said = String::from_utf8_lossy(&reply.stderr).into_owned();
+            // The server starts beside the page, not before it.
+            if said.contains("Connection refused") && Instant::now() < until {
+                std::thread::sleep(Duration::from_millis(500));
+                continue;
+            }
+            ensure!(reply.status.success(), "ssh {words}: {} {said}", reply.status);
+            return Ok(String::from_utf8(reply.stdout)?);
+        }
+    }
+
+    /// The ways in that the box names to somebody without a key.
+    fn ways(&self, ns: &Netns) -> Result<String> {
+        let reply = self.ssh(ns, &["-i", "/dev/null", "-o", "StrictHostKeyChecking=accept-new"], "anna", "true")?;
+        ensure!(!reply.status.success(), "somebody without a key was let in");
+        let said = String::from_utf8_lossy(&reply.stderr).into_owned();
+        let ways = said.rsplit_once("Permission denied (").and_then(|(_, rest)| rest.split_once(')'));
+        Ok(ways.with_context(|| format!("ssh said {said}"))?.0.to_owned())
+    }
+}
+
 /// A state block's line, as docs/sd-card.md describes it.
 fn block(seq: u32, good: char, tried: char, left: u32) -> Vec<u8> {
     let body = format!("rackberry-slots 1 seq={seq} good={good} try={tried} left={left}");
@@ -132,7 +204,10 @@ fn block(seq: u32, good: char, tried: char, left: u32) -> Vec<u8> {
 
 #[test]
 fn it_falls_back_to_the_other_slot_and_keeps_what_it_acknowledged_through_power_cuts() -> Result<()> {
-    let (ns, card) = (network()?, Card::new(SIZE, SETTINGS)?);
+    let visitor = Visitor::new()?;
+    let user = |name: &str| format!("[[box.user]]\nname = \"{name}\"\nssh_keys = [\"{}\"]\n", visitor.public);
+    let people = format!("[box]\nssh = true\n{}{}", user("anna"), user("root"));
+    let (ns, card) = (network()?, Card::new(SIZE, &format!("{SETTINGS}{people}"))?);
     let seed = Dice::seed();
     println!("card: RACKBERRY_SEED={seed}");
     let mut dice = Dice::new(seed);
@@ -169,6 +244,14 @@ fn it_falls_back_to_the_other_slot_and_keeps_what_it_acknowledged_through_power_
         let names = remote.names()?;
         let lost: Vec<_> = acknowledged.iter().filter(|name| !names.contains(name)).collect();
         ensure!(lost.is_empty(), "start {round}: {lost:?} were acknowledged and are gone; there are {names:?}");
+        if round <= 1 {
+            // The second start has the key that the first one made.
+            let trust = if round == 0 { "accept-new" } else { "yes" };
+            ensure!(visitor.run(&ns, trust, "anna", "echo $USER $HOME")? == "anna /run/card/home/anna\n");
+            let hosts = visitor.run(&ns, "yes", "root", "rackberry --json host list")?;
+            ensure!(hosts.starts_with('['), "{hosts}");
+            ensure!(visitor.ways(&ns)? == "publickey", "without being asked the box takes {}", visitor.ways(&ns)?);
+        }
         for number in 0..=dice.below(3) {
             let name = format!("node-{round}-{number}");
             remote.cli(&["host", "add", &format!("02:00:00:00:{round:02x}:{number:02x}"), &name])?;
@@ -187,13 +270,15 @@ fn it_falls_back_to_the_other_slot_and_keeps_what_it_acknowledged_through_power_
             card.write("BLOCK_1", &block(9, 'a', 'b', 2))?;
         }
     }
+    println!("card: logged in by SSH with a key, the box's own key the same after a power cut, no passwords");
     println!("card: {cuts} power cuts, {cuts} clean starts, 0 of {} acknowledged facts lost", acknowledged.len());
     Ok(())
 }
 
 #[test]
 fn it_boots_on_a_raspberry_pi_3_from_its_card_slot() -> Result<()> {
-    let (ns, card) = (network()?, Card::new(SIZE, SETTINGS)?);
+    let visitor = Visitor::new()?;
+    let (ns, card) = (network()?, Card::new(SIZE, &format!("{SETTINGS}[box]\nssh = true\nssh_passwords = true\n"))?);
     let began = Instant::now();
     let mut vm = card.machine(Firmware::Pi3Kernel)?.start(&ns, "box")?;
     let seconds = ready(&ns, &vm, 0)?;
@@ -202,5 +287,13 @@ fn it_boots_on_a_raspberry_pi_3_from_its_card_slot() -> Result<()> {
     for wanted in ["DISK=/dev/mmcblk0", "Raspberry Pi 3 Model B", "\n/dev/watchdog"] {
         ensure!(said.contains(wanted), "{wanted} is not in {said}");
     }
+    let until = Instant::now() + LIMIT;
+    let ways = loop {
+        match visitor.ways(&ns) {
+            Err(_) if Instant::now() < until => std::thread::sleep(Duration::from_millis(500)),
+            ways => break ways?,
+        }
+    };
+    ensure!(ways == "publickey,password", "asked for passwords the box takes {ways}");
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 /// The first user id of people, as useradd(8) begins.
 const FIRST_ID: u32 = 1000;
-/// Members may speak to the daemon through its socket.
+/// Members may read the card's settings.
 const GROUP: &str = "rackberry";
 
 /// The three files of the read-only root.
