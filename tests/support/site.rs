@@ -3,6 +3,7 @@
 
 use crate::{
     appliance::{self, Appliance},
+    crowd::Crowd,
     leftovers,
     local_api::LocalApi,
     netns::Netns,
@@ -51,12 +52,22 @@ impl Site {
         seat.veth(BOX_LINK, &room, ROOM_LINK)?;
         seat.up(BOX_LINK, Some(&format!("{BOX}/16")))?;
         room.up(ROOM_LINK, Some(&format!("{ROOM}/16")))?;
-        // One neighbour for all hosts: the kernel keeps 1,024 for all namespaces together, and a crowd has more.
-        seat.ip(&format!("route add {POOL} via {ROOM} dev {BOX_LINK}"))?;
         let files = leftovers::folder("share")?;
         let site = Self { room, seat, files };
         site.stand_ins().context("make the stand-ins")?;
         Ok(site)
+    }
+
+    /// Many hosts on the hosts' interface.
+    ///
+    /// The box reaches all of them by one neighbour: the kernel keeps 1,024 for all namespaces together, and loses packets
+    /// beyond.
+    ///
+    /// # Errors
+    /// When `ip` refuses.
+    pub fn crowd(&self) -> Result<Crowd<'_>> {
+        self.seat.ip(&format!("route replace {POOL} via {ROOM} dev {BOX_LINK}"))?;
+        Crowd::new(&self.room, ROOM_LINK)
     }
 
     fn stand_ins(&self) -> Result<()> {

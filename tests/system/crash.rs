@@ -148,7 +148,7 @@ fn fifty_kills_lose_no_install_no_acknowledged_event_and_no_lease() -> Result<()
     let mut appliance = site.serve("[install]\nmax_writes = 1000\nmax_writes_per_image = 1000\n")?;
     site.import_image(&appliance)?;
     let api = site::api(&appliance);
-    let crowd = Crowd::new(&site.room, ROOM_LINK)?;
+    let crowd = site.crowd()?;
     let machines: Vec<Machine> = (1..=HOSTS).map(|number| Machine::new(number, Kind::Ipxe(7))).collect();
     let leased = crowd.lease(&machines, STUCK)?;
     let mut leases: Vec<(Machine, Ipv4Addr)> =

@@ -6,10 +6,10 @@ use rackberry_core::{agent::Answer, host::MacAddr};
 use serde_json::{Value, json};
 use std::net::Ipv4Addr;
 use system_tests::{
-    Crowd, FakeAgent, FakeHost, Faults, Life, Site,
+    FakeAgent, FakeHost, Faults, Life, Site,
     fake_agent::Said,
     pxe::{Kind, Machine},
-    site::{self, BOOT, ROOM_LINK},
+    site::{self, BOOT},
 };
 
 /// The names in PXELINUX's order (RFC 5071 section 2).
@@ -188,7 +188,7 @@ fn a_host_set_to_another_loader_is_sent_it_first_and_gets_the_same_decision() ->
     let appliance = site.serve("")?;
     site.import_image(&appliance)?;
     let api = site::api(&appliance);
-    let crowd = Crowd::new(&site.room, ROOM_LINK)?;
+    let crowd = site.crowd()?;
     for (number, kind, word, usual, file) in [
         (1, Kind::BiosPxe, "pxelinux", "undionly.kpxe", "pxelinux.0"),
         (2, Kind::UefiPxe(7), "grub", "snponly-x64.efi", "grubx64.efi"),

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 use system_tests::{
-    Appliance, Crowd, Dice, FakeHost, PxeClient, Site,
+    Appliance, Dice, FakeHost, PxeClient, Site,
     pxe::{Kind, Machine, Message, client::new_xid, web},
     side_by_side,
     site::{self, BOOT, BOX, ROOM, ROOM_LINK},
@@ -140,7 +140,7 @@ fn rows_9_to_12_a_card_boots_pxelinux_with_a_file_of_its_own() -> Result<()> {
     let site = Site::new()?;
     let appliance = site.serve("")?;
     coreos(&appliance)?;
-    let crowd = Crowd::new(&site.room, ROOM_LINK)?;
+    let crowd = site.crowd()?;
     let mut machine = Machine::new(1, Kind::BiosPxe);
     machine.mac = CARD;
     let leased = crowd.lease(&[machine.clone()], PATIENCE)?;
@@ -198,7 +198,7 @@ fn row_12_one_install_and_ten_restarts_to_the_disk() -> Result<()> {
     let appliance = site.serve("")?;
     coreos(&appliance)?;
     std::fs::remove_file(appliance.state_dir().join("files/pxelinux.cfg/01-00-25-90-c0-f7-86"))?;
-    let crowd = Crowd::new(&site.room, ROOM_LINK)?;
+    let crowd = site.crowd()?;
     let machine = Machine { mac: CARD, ..Machine::new(1, Kind::BiosPxe) };
     // One power-on: lease, loader, script; what the script says.
     let boot = || -> Result<(FakeHost, String)> {

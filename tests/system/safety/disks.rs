@@ -18,7 +18,7 @@ fn a_disk_that_nobody_saw_full_is_not_erased() -> Result<()> {
     let appliance = site.serve("")?;
     site.import_image(&appliance)?;
     let api = site::api(&appliance);
-    let crowd = Crowd::new(&site.room, ROOM_LINK)?;
+    let crowd = site.crowd()?;
     let hosts = hosts(&crowd, 1..5)?;
     let [empty_then, unseen, confirmed, blank] = hosts.as_slice() else { anyhow::bail!("four hosts were asked for") };
     site.room.enter(|| greet(empty_then))?;

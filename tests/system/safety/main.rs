@@ -30,7 +30,7 @@ use system_tests::{
     loader_config,
     pxe::{Kind, Machine, tftp, web},
     side_by_side,
-    site::{self, BOOT, LOADERS, ROOM_LINK},
+    site::{self, BOOT, LOADERS},
 };
 
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -10,7 +10,7 @@ fn lost_and_doubled_replies_lose_no_install_and_erase_nothing_twice() -> Result<
     let appliance = site.serve("[install]\nmax_writes = 1000\nmax_writes_per_image = 1000\n")?;
     site.import_image(&appliance)?;
     let api = site::api(&appliance);
-    let crowd = Crowd::new(&site.room, ROOM_LINK)?;
+    let crowd = site.crowd()?;
     let hosts = hosts(&crowd, 1..101)?;
     side_by_side(&site.room, THREADS, &hosts, |_, host| greet(host))?;
     let began = Instant::now();

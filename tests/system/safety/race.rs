@@ -95,7 +95,7 @@ fn of_two_hosts_that_race_for_one_permission_one_wins() -> Result<()> {
     let appliance = site.serve("[install]\nmax_writes = 1000\nmax_writes_per_image = 1000\n")?;
     site.import_image(&appliance)?;
     let api = site::api(&appliance);
-    let crowd = Crowd::new(&site.room, ROOM_LINK)?;
+    let crowd = site.crowd()?;
     let began = Instant::now();
     let hosts = hosts(&crowd, 1..51)?;
     let twins: Vec<Ipv4Addr> = (1..=50).map(|last| Ipv4Addr::new(10, 77, 2, last)).collect();

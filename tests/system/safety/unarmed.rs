@@ -233,7 +233,7 @@ fn hosts_that_are_not_armed_never_get_an_installer_or_an_order() -> Result<()> {
     let mut appliance = site.serve("")?;
     site.import_image(&appliance)?;
     let api = site::api(&appliance);
-    let crowd = Crowd::new(&site.room, ROOM_LINK)?;
+    let crowd = site.crowd()?;
     let began = Instant::now();
     let mut known: Vec<FakeHost> = hosts(&crowd, 1..1 + u32::try_from(each * PASTS.len())?)?;
     // Half of them have a system on their disk.
