@@ -16,6 +16,7 @@ use std::{
 use system_tests::{
     Card, Dice, Firmware, Netns, Vm,
     card::{Remote, shell},
+    mdns::Neighbour,
     netns::output,
     pxe::web::Connection,
     rack,
@@ -71,6 +72,8 @@ fn it_boots_read_only_and_installs_a_machine_from_blank_disk_to_its_own_disk() -
     println!("card: ready {seconds} s after its kernel's start, {} s after power-on", began.elapsed().as_secs());
     vm.wait_for("one-time code", LIMIT)?;
 
+    let neighbour = ns.enter(|| Neighbour::join(Ipv4Addr::new(192, 168, 77, 2)))?;
+    ensure!(neighbour.resolve("rackberry", LIMIT)? == BOX, "rackberry.local is somebody else");
     let proof = "for f in / /etc /usr/bin /boot; do touch $f/x 2>/dev/null && echo WRITTEN $f; done; \
                  mount -o remount,rw / 2>/dev/null; touch /x 2>/dev/null && echo WRITTEN; \
                  df -m /srv | tail -n 1; cat /run/card/env; grep ^Cap[PE] /proc/$(pidof rackberry)/status";

@@ -30,6 +30,7 @@ pub mod fake_host;
 pub mod leftovers;
 pub mod loader_config;
 pub mod local_api;
+pub mod mdns;
 pub mod netns;
 pub mod pxe;
 pub mod qmp;

@@ -29,6 +29,10 @@ pub(crate) fn line_at(toml: &str, offset: usize) -> usize {
 pub struct Config {
     /// The interface to serve; found by itself if none.
     pub interface: Option<String>,
+    /// Whether the link is told the box's name.
+    pub mdns: bool,
+    /// The machine's own if none.
+    pub mdns_name: Option<String>,
     pub dhcp_mode: Mode,
     /// First and last address given out; the upper half of the subnet if none.
     pub dhcp_pool: Option<(std::net::Ipv4Addr, std::net::Ipv4Addr)>,
@@ -127,6 +131,8 @@ impl Default for Config {
     fn default() -> Self {
         let mut config = Config {
             interface: None,
+            mdns: true,
+            mdns_name: None,
             dhcp_mode: Mode::Auto,
             dhcp_pool: None,
             dhcp_lease: Duration::ZERO,

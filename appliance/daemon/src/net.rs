@@ -1,6 +1,7 @@
 //! Interfaces, addresses and sockets: which link is ours, what lies on it, and how to reach it.
 
 pub mod interfaces;
+pub mod mdns;
 pub mod netlink;
 pub mod packet;
 pub mod sockets;

@@ -7,6 +7,7 @@ mod files;
 mod hosts;
 mod images;
 mod lan;
+mod name;
 mod remote;
 mod start;
 

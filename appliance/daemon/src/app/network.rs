@@ -8,7 +8,7 @@ use crate::{
     dhcp::{self, DhcpError, Sockets, Status},
     http::{self, NetworkView, State},
     inventory::StoreError,
-    net::{self, LinkEvents, LinkFacts, Netlink},
+    net::{self, LinkEvents, LinkFacts, Netlink, mdns::Mdns},
     tftp,
 };
 use rackberry_core::dhcp::Stage;
@@ -121,6 +121,7 @@ impl Network {
         });
         let seen = status.subscribe();
         let subnets = [slice::from_ref(&setup.link.subnet), &setup.link.relayed].concat();
+        let name = tell_name(&self.state, &facts).await;
         let ports = setup::ports(&self.state, notes, alerts, status, obeyed, stop.clone());
         let dhcp = dhcp::spawn(sockets, setup, ports)?;
 
@@ -157,6 +158,8 @@ impl Network {
         };
         round.send_replace(true);
         drop(commands);
+        // The goodbye may take a moment.
+        let _ = tokio::task::spawn_blocking(move || drop(name)).await;
         let ended = match ended {
             Some(ended) => ended,
             None => dhcp.await,
@@ -173,6 +176,17 @@ impl Network {
             Ok(Err(_)) | Err(_) => Err(NetworkError::Panicked),
         }
     }
+}
+
+/// Tells the box's name on this link, if it is to be told; without it the box serves as well.
+async fn tell_name(state: &State, facts: &LinkFacts) -> Option<Mdns> {
+    if !state.config.mdns {
+        return None;
+    }
+    let machine = state.config.mdns_name.clone().unwrap_or_else(net::box_name);
+    let (interface, address, page) = (facts.name.clone(), facts.address, state.config.page_listen.port());
+    let told = tokio::task::spawn_blocking(move || Mdns::start(&machine, &interface, address, page)).await.ok()?;
+    told.inspect_err(|error| tracing::warn!(error = crate::chain(error), "the box has no name on its link")).ok()
 }
 
 /// The word for what the box does while it has no interface to serve.

@@ -27,6 +27,20 @@ pub(super) const SETTINGS: &[Setting] = &[
         set: |c, v| text(v).map(|name| c.interface = (!name.is_empty()).then_some(name)),
     },
     Setting {
+        table: "network",
+        key: "mdns",
+        default: "true",
+        help: "Whether the link is told this machine's name by multicast DNS: rackberry.local, on the served interface alone.",
+        set: |c, v| switch(v).map(|on| c.mdns = on),
+    },
+    Setting {
+        table: "network",
+        key: "mdns_name",
+        default: "\"\"",
+        help: "The name that is told, without .local. Empty: this machine's own.",
+        set: |c, v| text(v).map(|name| c.mdns_name = (!name.is_empty()).then_some(name)),
+    },
+    Setting {
         table: "dhcp",
         key: "mode",
         default: "\"auto\"",
