@@ -134,9 +134,10 @@ fn the_command_line_imports_nothing_of_the_daemon() {
 
 #[test]
 fn crates_import_no_more_of_ours_than_they_may() {
-    let ours = ["rackberry", "rackberry_core", "rackberry_web", "tftp_server", "rackberry_agent"];
+    let ours = ["rackberry", "rackberry_core", "rackberry_iso", "rackberry_web", "tftp_server", "rackberry_agent"];
     for (folder, may) in [
         ("appliance/core/src", &[][..]),
+        ("appliance/iso/src", &[]),
         ("appliance/tftp-server/src", &[]),
         ("web-ui/src", &[]),
         ("images/agent/src", &["rackberry_core"]),
