@@ -4,7 +4,8 @@ use crate::{
     Error,
     entry::{Entry, Extent, Kind, Listing, Place, nameable},
     error::shown,
-    joliet, rock_ridge,
+    joliet,
+    rock_ridge::{self, Budget},
     source::{Medium, Piece},
     time,
     volume::SECTOR,
@@ -52,7 +53,7 @@ impl Root {
         };
         if let Naming::RockRidge { .. } = self.naming {
             let block = medium.read("the root directory", self.offset, SECTOR)?;
-            let fields = self.fields(medium, Record::read(block.piece())?)?;
+            let fields = self.fields(medium, Record::read(block.piece())?, &mut Budget::of(0))?;
             entry.mode = fields.mode;
             entry.modified = fields.modified.or(entry.modified);
         }
@@ -74,6 +75,7 @@ impl Root {
     pub fn list(&self, medium: Medium<'_>, directory: &Entry) -> Result<Listing, Error> {
         let content = self.content(medium, directory)?;
         let mut listing = Listing::default();
+        let mut budget = Budget::of(content.bytes.len() as u64);
         // Sections of a file that goes on in the next record (ECMA-119 6.5.1, 9.1.6).
         let mut sections: Option<(Vec<u8>, Vec<Extent>)> = None;
         for record in content.records() {
@@ -93,7 +95,7 @@ impl Root {
                 sections = Some((record.identifier.bytes.to_vec(), extents));
                 continue;
             }
-            match self.entry_of(medium, record, extents)? {
+            match self.entry_of(medium, record, extents, &mut budget)? {
                 Some(entry) if nameable(&entry.name) => listing.entries.push(entry),
                 Some(_) => listing.unnameable = listing.unnameable.saturating_add(1),
                 None => {}
@@ -126,10 +128,10 @@ impl Root {
         Ok(content)
     }
 
-    fn fields(&self, medium: Medium<'_>, record: Record<'_>) -> Result<rock_ridge::Fields, Error> {
+    fn fields(&self, medium: Medium<'_>, record: Record<'_>, budget: &mut Budget) -> Result<rock_ridge::Fields, Error> {
         match self.naming {
             Naming::RockRidge { skip } => {
-                rock_ridge::fields(medium, u64::from(self.block), record.system_use.rest(skip.into()))
+                rock_ridge::fields(medium, u64::from(self.block), record.system_use.rest(skip.into()), budget)
             }
             Naming::Plain | Naming::Joliet => Ok(rock_ridge::Fields::default()),
         }
@@ -141,15 +143,18 @@ impl Root {
         medium: Medium<'_>,
         record: Record<'_>,
         mut extents: Vec<Extent>,
+        budget: &mut Budget,
     ) -> Result<Option<Entry>, Error> {
-        let fields = self.fields(medium, record)?;
+        let fields = self.fields(medium, record, budget)?;
         if fields.relocated {
             return Ok(None);
         }
         let mut is_directory = record.flags & DIRECTORY != 0;
         if let Some(first) = fields.child {
             // The record only stands where the directory was; its own length is told by its own first record.
-            let moved = medium.read("a directory that was moved", u64::from(first) * u64::from(self.block), SECTOR)?;
+            let (what, offset) = ("a directory that was moved", u64::from(first) * u64::from(self.block));
+            budget.spend(what, offset, SECTOR)?;
+            let moved = medium.read(what, offset, SECTOR)?;
             extents = vec![Record::read(moved.piece())?.extent(self.block)];
             is_directory = true;
         }

@@ -14,6 +14,21 @@ const LARGEST_CONTINUATION: u64 = 64 << 10;
 /// Bytes of a link's target.
 const LONGEST_TARGET: usize = 4096;
 
+/// What the records of one directory may make be read elsewhere, in bytes: links of full length need a third of it. Without
+/// it each of a million records could ask for as much as one may.
+pub(crate) struct Budget(u64);
+
+impl Budget {
+    pub fn of(directory: u64) -> Self {
+        Self(directory.saturating_mul(64).saturating_add(LARGEST_CONTINUATION))
+    }
+
+    pub fn spend(&mut self, what: &'static str, offset: u64, length: u64) -> Result<(), Error> {
+        self.0 = self.0.checked_sub(length).ok_or(Error::Limit { what, offset, limit: LARGEST_CONTINUATION })?;
+        Ok(())
+    }
+}
+
 /// What the fields of one record say.
 #[derive(Default)]
 pub(crate) struct Fields {
@@ -42,7 +57,7 @@ pub(crate) fn promised(medium: Medium<'_>, block: u64, area: Piece<'_>) -> Resul
             continue;
         };
         let mut seen = false;
-        each_field(medium, block, area, |name, field| {
+        each_field(medium, block, area, &mut Budget::of(0), |name, field| {
             seen |= match name {
                 b"PX" | b"RR" => true,
                 // The extension's identifier follows four lengths and a version (SUSP 5.5).
@@ -60,10 +75,10 @@ pub(crate) fn promised(medium: Medium<'_>, block: u64, area: Piece<'_>) -> Resul
 }
 
 /// Reads the fields of one record, wherever they go on.
-pub(crate) fn fields(medium: Medium<'_>, block: u64, area: Piece<'_>) -> Result<Fields, Error> {
+pub(crate) fn fields(medium: Medium<'_>, block: u64, area: Piece<'_>, budget: &mut Budget) -> Result<Fields, Error> {
     let mut fields = Fields::default();
     let mut target = Target::default();
-    each_field(medium, block, area, |name, field| {
+    each_field(medium, block, area, budget, |name, field| {
         match name {
             // 4.1.1
             b"PX" => fields.mode = Some(field.u32(4)?),
@@ -156,6 +171,7 @@ fn each_field(
     medium: Medium<'_>,
     block: u64,
     area: Piece<'_>,
+    budget: &mut Budget,
     mut see: impl FnMut(&[u8; 2], Piece<'_>) -> Result<(), Error>,
 ) -> Result<(), Error> {
     const LIMITS: (&str, u64) = ("the continuation of a system use area", LARGEST_CONTINUATION);
@@ -168,6 +184,7 @@ fn each_field(
         if bytes > LARGEST_CONTINUATION {
             return Err(Error::Limit { what: LIMITS.0, offset, limit: LIMITS.1 });
         }
+        budget.spend(LIMITS.0, offset, continuation.length.into())?;
         let area = medium.read(LIMITS.0, offset, continuation.length.into())?;
         next = in_area(area.piece(), &mut see)?;
     }

@@ -52,6 +52,8 @@ pub(super) fn contents(partitions: &Partitions, medium: Medium<'_>, entry: &File
     let mut seen = HashSet::new();
     let mut block = None;
     let mut at = 0;
+    // Each table of an honest file has at least one block of it.
+    let most_tables = 2 + left / u64::from(partitions.block);
     while left > 0 {
         let table = block.as_ref().map_or(Ok(first), continuation)?;
         let next = read(table, at, entry)?.filter(|next| next.length > 0);
@@ -60,7 +62,7 @@ pub(super) fn contents(partitions: &Partitions, medium: Medium<'_>, entry: &File
         };
         at += if entry.form == Form::Short { 8 } else { 16 };
         if next.kind == GOES_ON {
-            if !seen.insert(next.address) {
+            if !seen.insert(next.address) || seen.len() as u64 > most_tables {
                 return Err(table.malformed("its descriptors go in circles"));
             }
             let what = "an allocation extent";

@@ -17,8 +17,8 @@ use crate::{
 
 /// Descriptors of a volume descriptor sequence; real ones have six to ten.
 const MOST_DESCRIPTORS: u32 = 256;
-/// Bytes of a link's content: more than names its target of 4,096 bytes.
-const LARGEST_LINK: u64 = 64 << 10;
+/// Bytes of a link's content: what a target of 4,096 bytes needs in parts of one wide character each.
+const LARGEST_LINK: u64 = 16 << 10;
 /// The newest revision that is known.
 const NEWEST: u16 = 0x0260;
 

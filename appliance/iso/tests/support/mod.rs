@@ -3,7 +3,9 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "helpers of tests may fail a test")]
 
+pub mod iso_disc;
 pub mod sparse;
+pub mod udf_disc;
 
 use rackberry_iso::{Kind, ReadAt, Tree};
 use std::{
