@@ -2,17 +2,33 @@
 
 use crate::{PATIENCE, host, refusal, soon, text};
 use anyhow::{Result, ensure};
+use serde_json::Value;
 use std::{
     net::SocketAddrV4,
     time::{Duration, Instant},
 };
 use system_tests::{
-    Faults, Life, Site,
+    Appliance, Faults, Life, Site,
     site::{BOOT, BOX, cli, cli_json},
 };
 
 /// A display on a bus that no machine has.
 const MISSING: &str = "[oled]\ncontroller = \"sh1106\"\nsize = \"128x32\"\nbus = \"BUS\"\ni2c = 250\n";
+
+/// What the display shows as soon as it knows of the network, a moment after the box is ready.
+fn once_up(appliance: &Appliance) -> Result<Value> {
+    let until = soon();
+    loop {
+        let shown = cli_json(appliance, &["oled", "preview"])?;
+        let starting = shown.pointer("/view/notice").is_some_and(|notice| !notice.is_null());
+        let up = shown.pointer("/view/network/up/address").is_some();
+        if !starting && up {
+            return Ok(shown);
+        }
+        ensure!(Instant::now() < until, "{shown}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
 
 #[test]
 fn a_display_that_is_not_there_is_told_once_and_costs_nothing() -> Result<()> {
@@ -26,17 +42,7 @@ fn a_display_that_is_not_there_is_told_once_and_costs_nothing() -> Result<()> {
             let mut life = Life::new(Faults::default(), 1);
             booting.boot(SocketAddrV4::new(BOX, BOOT.port()), &mut life).map(drop)
         })?;
-        let until = soon();
-        let shown = loop {
-            let shown = cli_json(&appliance, &["oled", "preview"])?;
-            let starting = shown.pointer("/view/notice").is_some_and(|notice| !notice.is_null());
-            let up = shown.pointer("/view/network/up/address").is_some();
-            if !starting && up {
-                break shown;
-            }
-            ensure!(Instant::now() < until, "{shown}");
-            std::thread::sleep(Duration::from_millis(50));
-        };
+        let shown = once_up(&appliance)?;
         assert_eq!((text(&shown, "size"), text(&shown, "health")), ("128x32", "missing"), "{shown}");
         assert!(shown.pointer("/why").is_some_and(|why| !why.is_null()), "{shown}");
         assert_eq!(appliance.log().count("the display on"), 1, "{}", appliance.log().text());
@@ -51,6 +57,7 @@ fn the_picture_is_drawn_for_people_without_a_display() -> Result<()> {
     let site = Site::new()?;
     let appliance = site.serve("")?;
     assert_eq!(appliance.log().count("display"), 0, "nothing is opened: {}", appliance.log().text());
+    once_up(&appliance)?;
     let drawn = cli(&appliance, &["oled", "preview"])?;
     let drawn = String::from_utf8(drawn.stdout)?;
     let widths: Vec<usize> = drawn.lines().map(|line| line.chars().count()).collect();
