@@ -127,6 +127,17 @@ fn it_boots_read_only_and_installs_a_machine_from_blank_disk_to_its_own_disk() -
     Ok(())
 }
 
+/// Settings that no box can follow, and what it has to say of them.
+const BAD: [(&str, &[u8], &str); 3] = [
+    ("no TOML", b"[dhcp\nmode = auto\n", "rackberry.toml, line 1"),
+    (
+        "unknown and impossible values",
+        b"[dhcp]\nmode = \"everything\"\nlease_s = -5\n[box]\naddress = \"300.1.2.3/99\"\nfoo = 1\n",
+        "dhcp.mode",
+    ),
+    ("noise", &[0xff, 0x00, 0xfe, b'[', 0x80, b'\n', 0xc3, 0x28], "rackberry.toml"),
+];
+
 /// A person with an SSH key, and what Debian's client knows of the box.
 struct Visitor {
     folder: tempfile::TempDir,
@@ -222,7 +233,12 @@ fn it_falls_back_to_the_other_slot_and_keeps_what_it_acknowledged_through_power_
     card.write("BLOCK_2", &block(1, 'a', 'b', 3))?;
     let mut acknowledged: Vec<String> = Vec::new();
     let mut token: Option<String> = None;
+    let mut bad = BAD.iter();
     for round in 0_u32..=cuts {
+        let spoiled = if round >= 2 { bad.next() } else { None };
+        if let Some((_, text, _)) = spoiled {
+            card.put("rackberry.toml", text)?;
+        }
         let mut vm = card.machine(Firmware::ArmKernel)?.start(&ns, "box")?;
         let seconds = ready(&ns, &vm, 0)?;
         let slots = shell(&mut vm, "cat /run/card/env", LIMIT)?;
@@ -244,6 +260,14 @@ fn it_falls_back_to_the_other_slot_and_keeps_what_it_acknowledged_through_power_
                 remote
             }
         };
+        if let Some((what, _, wanted)) = spoiled {
+            let report = shell(&mut vm, "cat /boot/rackberry-report.txt", LIMIT)?;
+            ensure!(report.contains(wanted), "settings that are {what}: {wanted} is not in {report}");
+            println!(
+                "card: settings that are {what}: ready after {seconds} s all the same; {}",
+                report.trim().lines().next_back().unwrap_or_default()
+            );
+        }
         let names = remote.names()?;
         let lost: Vec<_> = acknowledged.iter().filter(|name| !names.contains(name)).collect();
         ensure!(lost.is_empty(), "start {round}: {lost:?} were acknowledged and are gone; there are {names:?}");

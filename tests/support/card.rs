@@ -49,10 +49,19 @@ impl Card {
         for file in ["vmlinuz", "initramfs.img", "cmdline.txt", "bcm2837-rpi-3-b.dtb"] {
             output(Command::new("mcopy").args(["-i", &boot, &format!("::{file}")]).arg(card.folder.path()))?;
         }
-        let own = card.folder.path().join("rackberry.toml");
-        std::fs::write(&own, settings)?;
-        output(Command::new("mcopy").args(["-o", "-i", &boot]).arg(own).arg("::rackberry.toml"))?;
+        card.put("rackberry.toml", settings.as_bytes())?;
         Ok(card)
+    }
+
+    /// Writes a file of the FAT partition, as a person's laptop would, while the card is in no machine.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn put(&self, name: &str, content: &[u8]) -> Result<()> {
+        let own = self.folder.path().join(name);
+        std::fs::write(&own, content)?;
+        output(Command::new("mcopy").args(["-o", "-i", &self.boot()?]).arg(own).arg(format!("::{name}")))?;
+        Ok(())
     }
 
     /// The raw image.
