@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests, outside #[test] functions")]
 
 mod dhcp;
+mod iso;
 mod mutate;
 
 use std::{
@@ -16,6 +17,9 @@ use system_tests::Dice;
 
 /// A law about any bytes.
 type Target = fn(&[u8]);
+
+/// A way to make a sound input wrong.
+type Mutate = fn(&[u8], &mut Dice) -> Vec<u8>;
 
 /// The inputs of one folder, by name.
 fn corpus(folder: &str) -> Vec<(String, Vec<u8>)> {
@@ -39,7 +43,7 @@ fn replay(folder: &str, targets: &[(&str, Target)]) {
 }
 
 /// Breaks inputs until the time is over; one that finds something is printed to be committed.
-fn search(folder: &str, targets: &[(&str, Target)]) {
+fn search(folder: &str, mutate: Mutate, targets: &[(&str, Target)]) {
     let soak = std::env::var_os("RACKBERRY_SOAK").is_some();
     let given = std::env::var("RACKBERRY_FUZZ_S").ok().and_then(|seconds| seconds.parse().ok());
     let time = Duration::from_secs(given.unwrap_or(if soak { 3600 } else { 4 }));
@@ -47,7 +51,7 @@ fn search(folder: &str, targets: &[(&str, Target)]) {
     let (inputs, mut dice, began, mut tries) = (corpus(folder), Dice::new(seed), Instant::now(), 0_u64);
     while began.elapsed() < time {
         for _ in 0..100 {
-            let bytes = mutate::mutate(&dice.pick(&inputs).1.clone(), &mut dice);
+            let bytes = mutate(&dice.pick(&inputs).1.clone(), &mut dice);
             for (target, run) in targets {
                 tries += 1;
                 let whole = catch_unwind(AssertUnwindSafe(|| run(&bytes))).is_ok();
@@ -65,5 +69,15 @@ fn the_dhcp_corpus_breaks_nothing() {
 
 #[test]
 fn mutated_dhcp_packets_break_nothing() {
-    search("dhcp", dhcp::TARGETS);
+    search("dhcp", mutate::mutate, dhcp::TARGETS);
+}
+
+#[test]
+fn the_corpus_of_discs_breaks_nothing() {
+    replay("iso", iso::TARGETS);
+}
+
+#[test]
+fn mutated_discs_break_nothing() {
+    search("iso", iso::mutate, iso::TARGETS);
 }

@@ -110,7 +110,12 @@ impl<'a> Medium<'a> {
         let too_large = || Error::Limit { what, offset, limit: usize::MAX as u64 };
         let mut done = to.len();
         let end = usize::try_from(length).ok().and_then(|length| done.checked_add(length)).ok_or_else(too_large)?;
-        to.resize(end, 0);
+        if to.is_empty() {
+            // Comes as zeros from the system.
+            *to = vec![0; end];
+        } else {
+            to.resize(end, 0);
+        }
         let mut at = offset;
         while let Some(rest) = to.get_mut(done..).filter(|rest| !rest.is_empty()) {
             match self.source.read_at(at, rest) {

@@ -40,15 +40,12 @@ pub(super) fn expect(block: &Block, wanted: u16) -> Result<Piece<'_>, Error> {
     if kind(piece)? == wanted { Ok(piece) } else { Err(piece.malformed("another descriptor is in its place")) }
 }
 
-/// The CRC of ECMA-167 7.2.6: polynomial 0x1021, from 0 on.
+/// The CRC of ECMA-167 7.2.6: polynomial x^16 + x^12 + x^5 + 1, from 0 on, a byte at a time.
 fn crc(bytes: &[u8]) -> u16 {
     bytes.iter().fold(0_u16, |crc, byte| {
-        (0..8).fold(
-            crc ^ (u16::from(*byte) << 8),
-            |crc, _| {
-                if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ 0x1021 }
-            },
-        )
+        let out = (crc >> 8) ^ u16::from(*byte);
+        let out = out ^ (out >> 4);
+        (crc << 8) ^ (out << 12) ^ (out << 5) ^ out
     })
 }
 

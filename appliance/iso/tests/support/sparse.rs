@@ -32,6 +32,34 @@ impl Sparse {
     }
 }
 
+impl Sparse {
+    /// How the fuzz targets' corpus writes a disc (tests/fuzz/iso.rs of the workspace).
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = ((self.size / SECTOR as u64) as u32).to_le_bytes().to_vec();
+        for (number, sector) in &self.sectors {
+            let length = sector.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+            bytes.extend((*number as u32).to_le_bytes());
+            bytes.extend((length as u16).to_le_bytes());
+            bytes.extend(&sector[..length]);
+        }
+        bytes
+    }
+
+    pub fn decode(bytes: &[u8]) -> Self {
+        let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+        let mut sparse = Self { size: u64::from(word(0)) * SECTOR as u64, ..Self::default() };
+        let mut at = 4;
+        while at < bytes.len() {
+            let length = usize::from(u16::from_le_bytes([bytes[at + 4], bytes[at + 5]]));
+            let mut sector = bytes[at + 6..at + 6 + length].to_vec();
+            sector.resize(SECTOR, 0);
+            sparse.sectors.insert(word(at).into(), sector);
+            at += 6 + length;
+        }
+        sparse
+    }
+}
+
 impl ReadAt for Sparse {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
         if offset >= self.size {
