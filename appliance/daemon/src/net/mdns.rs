@@ -50,6 +50,8 @@ impl Mdns {
         let wrong = |source| MdnsError { host: host.clone(), interface: interface.to_owned(), source };
         let daemon = ServiceDaemon::new().map_err(wrong)?;
         daemon.disable_interface(IfKind::All).map_err(wrong)?;
+        // Another address is another round of the network side, so nothing has to be looked after.
+        daemon.set_ip_check_interval(0).map_err(wrong)?;
         let own = interface.to_owned();
         let served = IfPredicate::new(move |found| found.name == own && found.ip() == address);
         daemon.enable_interface(IfKind::Predicate(served)).map_err(wrong)?;
