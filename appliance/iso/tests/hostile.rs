@@ -221,6 +221,7 @@ fn what_lies_outside_of_the_image_is_told_and_not_read() {
         &[
             Record::file(b"FAR.;1", u32::MAX, u32::MAX),
             Record::file(b"LONG.;1", 30, u32::MAX),
+            Record::file(b"EMPTY.;1", u32::MAX, 0),
             Record { length: u32::MAX, ..Record::directory(b"HUGE", 22) },
             Record::directory(b"GONE", 4_000_000),
         ],
@@ -229,6 +230,7 @@ fn what_lies_outside_of_the_image_is_told_and_not_read() {
         let error = content(&image, path).unwrap_err();
         assert!(matches!(error, Error::Outside { .. }), "{path}: {error}");
     }
+    assert_eq!(content(&image, "EMPTY").unwrap(), b"", "an empty file lies nowhere");
     let mut short = disc(false, &[]);
     short.size = 40_000;
     assert!(matches!(Image::open(&short), Err(Error::Outside { what: "the root directory", .. })));

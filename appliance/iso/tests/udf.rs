@@ -144,6 +144,70 @@ fn seven_zip_sees_the_same_discs() {
     println!("compared with {program} in {:?}", began.elapsed());
 }
 
+/// What was put on the discs in `testdata`, which Linux 6.12 wrote to (mkudffs 2.3, mounted, files grown in turns so that they lie
+/// in many pieces, one with holes, one deleted).
+fn linux_wrote() -> BTreeMap<String, Found> {
+    let mut found = BTreeMap::new();
+    let mut add = |path: &str, kind: &'static str, content: Vec<u8>, target: &str| {
+        let size = content.len() as u64;
+        let item = Found { kind, size, content: Content(content), target: target.into(), mode: None, modified: None };
+        found.insert(path.to_owned(), item);
+    };
+    let blocks = |word: &str, count: usize| {
+        let block = |number| {
+            let mut block = format!("{word} {number}").into_bytes();
+            block.resize(4096, 0);
+            block
+        };
+        (0..count).flat_map(block).collect::<Vec<u8>>()
+    };
+    for path in ["/d", "/d/e", "/d/e/f", "/many", "/lost+found"] {
+        add(path, "directory", Vec::new(), "");
+    }
+    add("/small", "file", b"small\n".to_vec(), "");
+    add("/d/hard", "file", b"small\n".to_vec(), "");
+    add("/d/e/f/bottom", "file", b"bottom\n".to_vec(), "");
+    add("/caf\u{e9} \u{20ac}", "file", b"u\n".to_vec(), "");
+    add("/empty", "file", Vec::new(), "");
+    add("/d/up", "link", Vec::new(), "../small");
+    add("/d/abs", "link", Vec::new(), "/big");
+    add("/big", "file", [blocks("big", 20), b"end".to_vec()].concat(), "");
+    add("/frag-a", "file", blocks("a", 60), "");
+    add("/frag-b", "file", blocks("b", 60), "");
+    let mut sparse = vec![0; 61 * 4096];
+    sparse[5 * 4096..6 * 4096].copy_from_slice(&blocks("hole", 2)[..4096]);
+    sparse[60 * 4096..].copy_from_slice(&blocks("hole", 2)[4096..]);
+    add("/sparse", "file", sparse, "");
+    for number in 0..40 {
+        add(&format!("/many/name-{number}"), "file", format!("{number}\n").into_bytes(), "");
+    }
+    found
+}
+
+#[test]
+fn discs_that_linux_wrote_to_are_read() {
+    let mut expected = linux_wrote();
+    for (name, revision) in [("150-2048", 0x0150), ("201-2048", 0x0201)] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/testdata").join(format!("linux-{name}.sectors"));
+        let disc = Sparse::decode(&std::fs::read(path).unwrap());
+        let image = Image::open(&disc).unwrap();
+        assert_eq!(image.udf_revision(), Some(revision));
+        let label = if name == "201-2048" { "Gr\u{f6}\u{df}e" } else { "LinuxUDF" };
+        assert_eq!(image.label(TreeKind::Udf), label);
+        let tree = image.best_tree().unwrap();
+        let mut found = ours(&tree, &disc);
+        assert_eq!((found["/small"].mode, found["/small"].modified), (Some(0o640), Some(981_173_106)));
+        assert_eq!(found["/big"].mode, Some(0o4755));
+        // Some revisions of mkudffs make this folder.
+        found.remove("/lost+found");
+        expected.remove("/lost+found");
+        same(name, &without_modes(found), &expected);
+        assert_eq!(tree.find("d/up").unwrap().name, b"small");
+        let pieces = tree.contents(&tree.find("frag-a").unwrap()).unwrap();
+        assert!(pieces.extents().len() > 20, "the file is in {} pieces", pieces.extents().len());
+    }
+}
+
 #[test]
 fn a_bridge_disc_of_mkisofs_is_read_as_7_zip_reads_it() {
     let Some(program) = seven_zip() else { return };
