@@ -17,8 +17,8 @@
 //!   `Last-Event-ID`, a page that reopens the stream sends `?last=<id>`; the header counts if both come.
 //! - Forms: `POST /login` {user, password}; `/first-run` {code, user, password, password2}; `/logout`;
 //!   `/theme` {theme: system, light, dark; contrast: system, more; back}; `/hosts/enrol` {list, pattern};
-//!   `/hosts/{id}/install` {profile, disk, confirm, p.<name>}; `/hosts/{id}/{disarm, cancel, resume, forget}`;
-//!   `/images/{id}/remove`. Each carries `csrf`. Success is a 303 to a page, refusal the page again with the field
+//!   `/hosts/{id}/install` {profile, disk, confirm, p.<name>}; `/hosts/{id}/{disarm, cancel, resume, forget, ask}`;
+//!   `/hosts/{id}/confirm` {code}; `/images/{id}/remove`. Each carries `csrf`. Success is a 303 to a page, refusal the page again with the field
 //!   marked (status 422); both also for requests of the script, which follows a 303 by leaving the page.
 //! - `GET /hosts/{id}/install?profile=&disk=` shows what these choices mean; the whole page or [`install_dialog`] do.
 //! - `GET /activity?host=&before=`, `GET /?q=&state=` with the states of [`views::StateKind::filter`].

@@ -4,6 +4,7 @@
 //! tails) is none of them.
 
 use crate::{
+    hardware::SeenDisk,
     host::{Arch, Firmware, MacAddr, SmbiosUuid},
     id::{BoxId, EventId, HostId, InstallId},
     image::Digest,
@@ -34,6 +35,16 @@ impl From<&str> for TaskName {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct BootKey(pub Digest);
+
+/// How somebody at the box said yes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConsentWay {
+    /// The button beside the display.
+    Press,
+    /// The digits that the display showed.
+    Code,
+}
 
 /// Who caused an event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -132,6 +143,30 @@ pub enum EventKind {
     InstallRefused {
         reason: CleanText,
     },
+    /// The host is there, and its disk takes a yes from a person at the box.
+    ConsentNeeded {
+        disk: SeenDisk,
+    },
+    /// Nobody has to be asked about this disk.
+    ConsentWaived {
+        reason: CleanText,
+    },
+    /// The display asks, for so many seconds.
+    ConsentAsked {
+        disk: CleanText,
+        seconds: u32,
+    },
+    ConsentGiven {
+        by: ConsentWay,
+    },
+    /// Wrong digits; so many tries are left for this request.
+    ConsentRefused {
+        left: u8,
+    },
+    /// Nobody said yes in time.
+    ConsentExpired,
+    /// A person wants it asked again.
+    ConsentWanted,
     /// Handed to the host's agent; for a destructive task this consumes the Arm.
     TaskClaimed {
         task: TaskName,

@@ -204,6 +204,43 @@ fn scaled(bytes: u64, step: u64) -> String {
     format!("{bytes} B")
 }
 
+/// A disk as it was shown before it was armed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeenDisk {
+    pub name: CleanText,
+    pub serial: CleanText,
+    pub size_bytes: u64,
+    /// What was found on it, in words.
+    pub content: String,
+}
+
+impl SeenDisk {
+    /// What identifies `disk` from now on.
+    #[must_use]
+    pub fn of(disk: &Disk) -> Self {
+        SeenDisk {
+            name: disk.name.clone(),
+            serial: disk.serial.clone(),
+            size_bytes: disk.size_bytes,
+            content: disk.content_sentence(),
+        }
+    }
+
+    /// Whether `disk` is the same one: serial and size where it has a serial, else name and size.
+    #[must_use]
+    pub fn is(&self, disk: &Disk) -> bool {
+        self.size_bytes == disk.size_bytes
+            && self.serial == disk.serial
+            && (!self.serial.is_empty() || self.name == disk.name)
+    }
+}
+
+impl std::fmt::Display for SeenDisk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({}, {})", self.name, size(self.size_bytes), self.content)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,7 +5,7 @@ use crate::{
     event::Station,
     hardware::size,
     host::{BootPolicy, Firmware, Host},
-    install::{Install, Phase},
+    install::{Consent, Install, Phase},
     task::{BootOrder, TaskKind},
     time::Timestamp,
 };
@@ -71,6 +71,8 @@ pub struct Signs<'a> {
     pub last_news: Option<Timestamp>,
     /// When an idle host with a system on its disk goes on to it.
     pub idle_to_disk: Option<Duration>,
+    /// Questions at the box's display that come before this host's.
+    pub questions_before: usize,
     pub now: Timestamp,
 }
 
@@ -163,6 +165,24 @@ fn armed(signs: &Signs<'_>, install: &Install) -> String {
     let waited = signs.now.since(install.state.arm.granted);
     let title = &install.plan.title;
     let bound = if install.state.arm.bound.uuid.is_none() { " Bound by MAC only." } else { "" };
+    match &install.state.consent {
+        Consent::Asked { until, .. } => {
+            let left = Duration::from_millis(until.0.saturating_sub(signs.now.0));
+            return format!(
+                "Waiting for a press at the box: {} s. {title} erases its disk then.{bound}",
+                left.as_secs()
+            );
+        }
+        Consent::Queued { .. } => {
+            let place = signs.questions_before.saturating_add(1);
+            return format!("Waits for its turn at the box's display, place {place}. {title}.{bound}");
+        }
+        Consent::Denied { wrong_digits, .. } => {
+            let why = if *wrong_digits { "Wrong digits were given too often." } else { "Nobody confirmed at the box." };
+            return format!("{why} Nothing was written. {title}, expires in {}.{bound}", span(left));
+        }
+        Consent::NotNeeded | Consent::Due { .. } | Consent::Given { .. } => {}
+    }
     if signs.in_ram_since.is_some() && install.state.phase == Phase::Booting {
         return format!("In the RAM OS, about to begin with {title}.{bound}");
     }

@@ -7,11 +7,11 @@ mod settings;
 mod subnet;
 pub(crate) mod values;
 
-pub use oled::{Bus, Controller, Oled};
+pub use oled::{Bus, Controller, GpioBackend, Oled};
 
 use rackberry_core::{
     dhcp::{Mode, Subnet},
-    install::Limits,
+    install::{ConsentRule, Limits},
     option::DhcpOption,
 };
 use settings::SETTINGS;
@@ -80,6 +80,13 @@ pub struct Config {
     pub max_writes: usize,
     pub max_writes_per_image: usize,
     pub stagger: Duration,
+    /// When somebody at the box has to say yes.
+    pub consent: ConsentRule,
+    /// How long the display waits for it.
+    pub consent_patience: Duration,
+    pub gpio: GpioBackend,
+    /// N of `/dev/gpiochipN`.
+    pub gpio_chip: u8,
     pub oled: Oled,
 }
 
@@ -110,6 +117,9 @@ pub struct InvalidConfig(pub Vec<Problem>);
 
 /// A packet's subnet is found by looking at each.
 const MOST_SUBNETS: usize = 256;
+
+/// The setting that takes a display.
+const CONSENT: &str = "install.consent";
 
 /// Where a value comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -168,6 +178,10 @@ impl Default for Config {
             max_writes: 0,
             max_writes_per_image: 0,
             stagger: Duration::ZERO,
+            consent: ConsentRule::Never,
+            consent_patience: Duration::ZERO,
+            gpio: GpioBackend::Rppal,
+            gpio_chip: 0,
             oled: Oled::default(),
         };
         // The table holds every default once; a test proves that each of them is accepted.
@@ -233,6 +247,7 @@ impl Config {
                 what: error.message().to_owned(),
             })
             .collect();
+        let mut consent_at = 1;
         for (table, content) in document.get_ref() {
             let name = table.get_ref().as_ref();
             // On the SD card the same file carries the box's own part; elsewhere it has no meaning.
@@ -255,6 +270,9 @@ impl Config {
                     problems.push(Problem { line: at, key: full, what: unknown_key(name) });
                     continue;
                 };
+                if full == CONSENT {
+                    consent_at = at;
+                }
                 let set = scalar(value.get_ref()).and_then(|value| (setting.set)(self, value));
                 if let Err(what) = set {
                     problems.push(Problem { line: at, key: full.clone(), what });
@@ -264,6 +282,12 @@ impl Config {
                     shown.origin = Origin::File(at);
                 }
             }
+        }
+        if self.consent != ConsentRule::Never && self.oled.controller.is_none() {
+            let what = "needs a display that shows what is asked: set oled.controller, or nobody could ever confirm";
+            problems.push(Problem { line: consent_at, key: CONSENT.to_owned(), what: what.to_owned() });
+            // Read leniently, a mistake leaves a setting at its default.
+            self.consent = ConsentRule::Never;
         }
         problems.sort_by_key(|problem| problem.line);
         if problems.is_empty() { Ok(()) } else { Err(InvalidConfig(problems)) }

@@ -12,7 +12,8 @@ use crate::{
 use rackberry_core::{
     display::{self, Installing, Network, Notice, StatusView, Step, Turned},
     hardware::size,
-    install::Phase,
+    id::InstallId,
+    install::{Consent, Phase},
     status::{Condition, span},
     task::TaskKind,
     time::Timestamp,
@@ -76,6 +77,8 @@ pub struct Seen<'a> {
     /// For the first person, while there is none.
     pub code: Option<&'a str>,
     pub config: &'a Config,
+    /// The question about an install, when it was asked, and its digits; none for whoever is not the panel itself.
+    pub question: Option<&'a (InstallId, Timestamp, String)>,
     pub now: Timestamp,
 }
 
@@ -124,7 +127,7 @@ impl Display {
     #[must_use]
     pub fn view(&self, seen: Seen<'_>) -> StatusView {
         let Said { notice, turned, .. } = self.0.borrow().clone();
-        let Seen { snapshot, network, code, config, now } = seen;
+        let Seen { snapshot, network, code, config, now, .. } = seen;
         let hosts = || snapshot.hosts.values();
         let lately = |entry: &HostEntry, phase: Phase, span: Duration| {
             entry.install.as_ref().is_some_and(|install| {
@@ -142,15 +145,34 @@ impl Display {
             },
             url: url(network),
             hosts: u64::try_from(snapshot.hosts.len()).unwrap_or(u64::MAX),
-            installs: hosts().filter_map(|entry| installing(entry, config, now)).collect(),
+            installs: hosts().filter_map(|entry| installing(entry, snapshot, config, now)).collect(),
             done: u64::try_from(hosts().filter(|entry| lately(entry, Phase::Done, DONE)).count()).unwrap_or(0),
             alarms: alarms.into_iter().map(|(key, alarm)| shown(key, alarm)).collect(),
             code: code.map(str::to_owned),
-            notice,
+            notice: notice.or_else(|| consent(&seen)),
             button: config.oled.next_gpio.is_some(),
             turned,
         }
     }
+}
+
+/// What stands in place of digits that only the panel shows.
+const MASK: &str = "****";
+
+/// The question that people at the box are asked.
+fn consent(seen: &Seen<'_>) -> Option<Notice> {
+    let install = seen.snapshot.asked()?;
+    let Consent::Asked { at, until, disk, .. } = &install.state.consent else { return None };
+    let host = &seen.snapshot.host(install.host)?.host;
+    let digits = seen.question.filter(|(id, asked, _)| *id == install.id && asked == at);
+    Some(Notice::Consent {
+        host: host.name.to_string(),
+        mac: host.mac().map(|mac| mac.to_string()).unwrap_or_default(),
+        digits: digits.map_or_else(|| MASK.to_owned(), |(_, _, digits)| digits.clone()),
+        disk: format!("{} {}, {}", disk.name, size(disk.size_bytes), disk.content),
+        seconds_left: u16::try_from(until.since(seen.now).as_secs()).unwrap_or(u16::MAX),
+        button: seen.config.oled.confirm_gpio.is_some(),
+    })
 }
 
 /// Whether it changed.
@@ -176,12 +198,12 @@ fn url(network: &NetworkView) -> String {
 }
 
 /// An install that is under way or ended badly not long ago, in the display's words.
-fn installing(entry: &HostEntry, config: &Config, now: Timestamp) -> Option<Installing> {
+fn installing(entry: &HostEntry, snapshot: &Snapshot, config: &Config, now: Timestamp) -> Option<Installing> {
     let install = entry.install.as_ref()?;
     if install.state.ended.is_some_and(|ended| now.since(ended) >= FAILED) {
         return None;
     }
-    let (condition, sentence) = entry.describe(config.idle_to_disk, now);
+    let (condition, sentence) = entry.describe(snapshot, config.idle_to_disk, now);
     let step = match condition {
         Condition::Armed => Step::Armed,
         Condition::Installing => Step::Busy,

@@ -6,12 +6,14 @@
 //! | [`config`] | `rackberry.toml`, read, checked and explained |
 //! | [`card`] | the SD card's FAT partition: who the box is, its accounts, mistakes told |
 //! | [`net`] | interfaces, addresses and sockets |
+//! | [`gpio`] | pins of the header |
 //! | [`inventory`] | the database, its one writing thread, and the snapshot everyone reads |
 //! | [`catalog`] | profiles from folders |
 //! | [`media`] | everything served as a file, and how images come in |
 //! | [`auth`] | people, passwords, sessions, tokens |
 //! | [`health`] | when each part last showed that it turns, and the verdict that watchdogs are fed by |
 //! | [`display`] | what the display of the box shows |
+//! | [`consent`] | the question at the display, may this disk be erased |
 //! | [`boot`] | who asks to boot, what it is given, and that it is written down |
 //! | [`dhcp`] | the DHCP shell: owns the leases |
 //! | [`tftp`] | the TFTP shell |
@@ -21,7 +23,7 @@
 //! | [`app`] | puts all of the above together |
 //! | [`cli`] | the command line's other half: speaks to a running daemon |
 //!
-//! Imports point one way: `{ config, log, net, inventory, catalog, auth, media, health } <- { boot, card, display } <- {
+//! Imports point one way: `{ config, log, net, gpio, inventory, catalog, auth, media, health } <- { boot, card, consent, display } <- {
 //! dhcp, tftp, http, reconcile, oled, cli } <- app <- main`; `cli` imports none of them.
 
 pub mod app;
@@ -31,8 +33,10 @@ pub mod card;
 pub mod catalog;
 pub mod cli;
 pub mod config;
+pub mod consent;
 pub mod dhcp;
 pub mod display;
+pub mod gpio;
 pub mod health;
 pub mod http;
 pub mod inventory;

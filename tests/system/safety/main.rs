@@ -1,8 +1,9 @@
 //! The wrong machine is never erased, counted: network boots of hosts that are not armed, hosts that race for one
-//! permission, and replies that are lost or come twice.
+//! permission, replies that are lost or come twice, and people at the box who say nothing.
 //!
 //! Each prints its counts and seconds; `RACKBERRY_SEED` repeats a run's luck.
 
+mod consent;
 mod disks;
 mod messages;
 mod race;

@@ -279,6 +279,15 @@ impl Served {
     }
 }
 
+/// What people at the box were asked about a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Question {
+    /// The display asks now.
+    Asked,
+    /// Nobody said yes; it may be asked again.
+    Unanswered,
+}
+
 /// One host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostView {
@@ -294,6 +303,8 @@ pub struct HostView {
     pub earlier: Option<BootView>,
     /// The running install, or the last one if it did not end well.
     pub install: Option<InstallView>,
+    /// None while nobody at the box is wanted.
+    pub question: Option<Question>,
     /// Newest first.
     pub events: Vec<EventRow>,
     pub served: Vec<Served>,
@@ -311,6 +322,14 @@ impl HostView {
     pub(crate) fn specs(&self) -> String {
         let sizes: Vec<u64> = self.hardware.disks.iter().map(|disk| disk.bytes).collect();
         specs(self.hardware.cores, self.hardware.memory_bytes, &sizes)
+    }
+
+    pub(crate) fn asked(&self) -> bool {
+        self.question == Some(Question::Asked)
+    }
+
+    pub(crate) fn unanswered(&self) -> bool {
+        self.question == Some(Question::Unanswered)
     }
 
     pub(crate) fn progress(&self) -> Option<&Progress> {

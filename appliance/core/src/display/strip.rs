@@ -23,7 +23,7 @@ where
 {
     let canvas = &mut canvas;
     match page {
-        Page::Notice(notice) => self::notice(canvas, notice, view),
+        Page::Notice(notice) => self::notice(canvas, notice, view, tick),
         Page::Alarm(alarm, ..) => {
             let ink = if tick.is_multiple_of(2) {
                 canvas.fill(0, 0, 128, 11, LIT)?;
@@ -112,7 +112,7 @@ where
     canvas.part(1, 0, 126, 31).wrapped(y, text, 9, skipped, 2)
 }
 
-fn notice<D>(canvas: &mut Canvas<'_, D>, notice: &Notice, view: &StatusView) -> Result<(), D::Error>
+fn notice<D>(canvas: &mut Canvas<'_, D>, notice: &Notice, view: &StatusView, tick: u64) -> Result<(), D::Error>
 where
     D: DrawTarget<Color = BinaryColor>,
 {
@@ -123,12 +123,15 @@ where
             canvas.part(96, 0, 31, 31).right(31, 8, &view.version, SMALL, LIT)?;
             canvas.bar(0, 24, 128, 7, *percent)
         }
-        Notice::Consent { host, digits, disk, seconds_left, .. } => {
-            canvas.part(1, 0, 126, 8).ends(0, "Erase this disk?", &format!("{seconds_left} s"), LIT)?;
+        Notice::Consent { host, mac, digits, disk, seconds_left, button } => {
+            let how = if *button { "Press to erase" } else { "Type to erase" };
+            canvas.part(1, 0, 126, 8).ends(0, how, &format!("{seconds_left} s"), LIT)?;
             let digits: String = digits.chars().take(4).collect();
             canvas.part(1, 0, 80, 31).text(0, 9, host, BODY, LIT)?;
             canvas.right(127, 9, &digits, BOLD, LIT)?;
-            canvas.part(1, 0, 127, 31).text(0, LAST, disk, SMALL, LIT)
+            // Address and disk in turns: both have to be read before the time is over.
+            let line = if (tick / READ_TICKS).is_multiple_of(2) { mac } else { disk };
+            canvas.part(1, 0, 127, 31).text(0, LAST, line, SMALL, LIT)
         }
         Notice::Hold { what, held } => {
             canvas.middle(0, what, HEAD)?;

@@ -23,7 +23,7 @@ where
     D: DrawTarget<Color = BinaryColor>,
 {
     match page {
-        Page::Notice(notice) => self::notice(&mut canvas, notice, view),
+        Page::Notice(notice) => self::notice(&mut canvas, notice, &view.version),
         Page::Alarm(alarm, n, count) => self::alarm(&mut canvas, alarm, (*n, *count), view, tick),
         Page::Details(alarm) => details(&mut canvas, alarm, tick),
         Page::NoNetwork(why) => no_network(&mut canvas, why, view, tick),
@@ -227,7 +227,7 @@ where
     }
 }
 
-fn notice<D>(canvas: &mut Canvas<'_, D>, notice: &Notice, view: &StatusView) -> Result<(), D::Error>
+fn notice<D>(canvas: &mut Canvas<'_, D>, notice: &Notice, version: &str) -> Result<(), D::Error>
 where
     D: DrawTarget<Color = BinaryColor>,
 {
@@ -235,24 +235,19 @@ where
         Notice::Starting { percent } => {
             canvas.glyph(2, 10, glyphs::LOGO, 2, LIT)?;
             canvas.text(42, 12, "Rackberry", BOLD, LIT)?;
-            canvas.text(43, 30, &format!("{}  starting", view.version), SMALL, LIT)?;
+            canvas.text(43, 30, &format!("{version}  starting"), SMALL, LIT)?;
             canvas.bar(0, 54, 128, 7, *percent)
         }
-        Notice::Consent { host, digits, disk, seconds_left, held } => {
-            canvas.part(1, 0, 126, 8).ends(0, "Erase this disk?", &format!("{seconds_left} s"), LIT)?;
+        Notice::Consent { host, mac, digits, disk, seconds_left, button } => {
+            let how = if *button { "Press to erase" } else { "Type to erase" };
+            canvas.part(1, 0, 126, 8).ends(0, how, &format!("{seconds_left} s"), LIT)?;
             canvas.text(1, 8, host, BODY, LIT)?;
+            canvas.text(1, 18, mac, SMALL, LIT)?;
             for (x, digit) in (22..).step_by(22).zip(digits.chars().take(4)) {
-                canvas.frame(x, 19, 18, 23)?;
-                canvas.text(x + 4, 21, digit.encode_utf8(&mut [0; 4]), BIG, LIT)?;
+                canvas.frame(x, 28, 18, 22)?;
+                canvas.text(x + 4, 29, digit.encode_utf8(&mut [0; 4]), BIG, LIT)?;
             }
-            canvas.text(1, 44, disk, SMALL, LIT)?;
-            if view.button {
-                canvas.text(1, LAST, "Hold button to agree", SMALL, LIT)?;
-                canvas.frame(106, 55, 22, 4)?;
-                canvas.fill(106, 55, 22 * i32::from((*held).min(100)) / 100, 4, LIT)
-            } else {
-                canvas.text(1, LAST, "Type these in the page", SMALL, LIT)
-            }
+            canvas.text(1, LAST, disk, SMALL, LIT)
         }
         Notice::Hold { what, held } => {
             canvas.middle(2, what, HEAD)?;

@@ -113,14 +113,15 @@ pub enum Notice {
     /// May this disk be erased?
     Consent {
         host: String,
-        /// Four digits that say yes from afar.
+        mac: String,
+        /// Four digits that say yes from afar; masked wherever but on the panel.
         digits: String,
         /// What is on it.
         disk: String,
         /// Until the answer counts as no.
         seconds_left: u16,
-        /// How much of the long press is done, 0 to 100.
-        held: u8,
+        /// There is a button to say yes with.
+        button: bool,
     },
     /// The button is held down: what will come of it.
     Hold {

@@ -1,6 +1,6 @@
 //! What is due: the state is the queue, and every call works it out anew.
 
-use super::{Install, LATE_QUESTION, Phase, REPEAT_LIMIT, REPEAT_WINDOW, TaskStatus};
+use super::{Consent, Install, LATE_QUESTION, Phase, REPEAT_LIMIT, REPEAT_WINDOW, TaskStatus};
 use crate::{
     agent::Run,
     event::{BootKey, TaskName},
@@ -42,6 +42,12 @@ pub enum Action {
     ExpireArm,
     /// Record that an observed task began, so that its time runs.
     Begin(TaskName),
+    /// Nobody at the box said yes in time: record it.
+    ExpireConsent,
+    /// The display may ask about this one now.
+    AskConsent,
+    /// The host's agent would get this task: see whether its disk takes a yes from a person at the box.
+    SeekConsent { task: TaskName, attempt: u32 },
     /// The host's agent may have this task.
     Release { task: TaskName, attempt: u32 },
     /// One attempt took too long: record it.
@@ -64,6 +70,7 @@ pub fn plan(fleet: &Fleet<'_>, now: Timestamp) -> Vec<(InstallId, Action)> {
         }
     }
     let mut due = Vec::new();
+    let (mut asking, mut queue) = (false, Vec::new());
     for install in &fleet.installs {
         let state = &install.state;
         if state.phase.ended() {
@@ -72,6 +79,14 @@ pub fn plan(fleet: &Fleet<'_>, now: Timestamp) -> Vec<(InstallId, Action)> {
         if state.arm.consumed.is_none() && state.arm.expires <= now {
             due.push((install.id, Action::ExpireArm));
             continue;
+        }
+        if state.arm.consumed.is_none() {
+            match &state.consent {
+                Consent::Asked { until, .. } if *until <= now => due.push((install.id, Action::ExpireConsent)),
+                Consent::Asked { .. } => asking = true,
+                Consent::Queued { since, .. } => queue.push((*since, install.id)),
+                Consent::NotNeeded | Consent::Due { .. } | Consent::Given { .. } | Consent::Denied { .. } => {}
+            }
         }
         for task in &state.tasks {
             match task.status {
@@ -83,6 +98,18 @@ pub fn plan(fleet: &Fleet<'_>, now: Timestamp) -> Vec<(InstallId, Action)> {
                     due.push((install.id, Action::Begin(task.spec.name.clone())));
                 }
                 _ => {
+                    let attempt = match task.status {
+                        TaskStatus::Retrying { attempt, .. } => attempt,
+                        _ => 1,
+                    };
+                    // Who waits for people keeps nobody else from writing.
+                    if task.spec.kind.destructive() && state.arm.consumed.is_none() && !state.consent.open() {
+                        if matches!(state.consent, Consent::Due { .. }) {
+                            let task = task.spec.name.clone();
+                            due.push((install.id, Action::SeekConsent { task, attempt }));
+                        }
+                        continue;
+                    }
                     if task.spec.kind.heavy() {
                         let image = of_image.entry(install.plan.image.digest).or_insert(0);
                         let staggered = last_start.is_none_or(|start| now.since(start) >= fleet.limits.stagger);
@@ -93,14 +120,14 @@ pub fn plan(fleet: &Fleet<'_>, now: Timestamp) -> Vec<(InstallId, Action)> {
                         *image += 1;
                         last_start = Some(now);
                     }
-                    let attempt = match task.status {
-                        TaskStatus::Retrying { attempt, .. } => attempt,
-                        _ => 1,
-                    };
                     due.push((install.id, Action::Release { task: task.spec.name.clone(), attempt }));
                 }
             }
         }
+    }
+    // The display asks one question at a time, in the order the hosts came.
+    if let Some((_, first)) = queue.into_iter().min().filter(|_| !asking) {
+        due.push((first, Action::AskConsent));
     }
     due
 }
@@ -110,6 +137,8 @@ pub fn plan(fleet: &Fleet<'_>, now: Timestamp) -> Vec<(InstallId, Action)> {
 pub enum Next {
     /// Record the claim, then give this order.
     Claim(Run),
+    /// See whether this order takes a yes from a person at the box.
+    Consent(Run),
     /// Record the repeat, then give this order again: its reply may have been lost.
     Repeat(Run),
     /// The agent began this and no longer runs it: record a transient failure, then ask again.
@@ -163,11 +192,21 @@ pub fn next_for_agent(
         let repeatable = begun.is_none() && *handouts < REPEAT_LIMIT && now.since(*since) <= REPEAT_WINDOW;
         return if repeatable { Next::Repeat(run) } else { Next::Lost(run) };
     }
+    // A thousand that wait for people cost nothing.
+    if install.state.waits_for_consent() {
+        return Next::Wait;
+    }
+    // Whether people have to be asked depends on nobody else either.
+    let own = Fleet { installs: vec![install], limits: fleet.limits };
+    let fleet = if matches!(install.state.consent, Consent::Due { .. }) { &own } else { fleet };
     plan(fleet, now)
         .into_iter()
         .find_map(|(id, action)| match action {
             Action::Release { task, attempt } if id == install.id => {
                 Some(Next::Claim(Run { install: id, task, attempt }))
+            }
+            Action::SeekConsent { task, attempt } if id == install.id => {
+                Some(Next::Consent(Run { install: id, task, attempt }))
             }
             _ => None,
         })
@@ -181,7 +220,7 @@ mod tests {
         event::{Actor, Event, EventKind},
         id::{BoxId, EventId, HostId},
         image::{Compression, Digest},
-        install::{Binding, InstallState, Plan, PlannedImage, transition},
+        install::{Binding, ConsentRule, InstallState, Plan, PlannedImage, transition},
         profile::Profile,
         task::DiskRule,
         text::HostName,
@@ -218,7 +257,7 @@ mod tests {
             id: InstallId(uuid::Uuid::nil()),
             host: HostId(uuid::Uuid::nil()),
             plan,
-            state: InstallState::armed(&profile.workflow, bound, at(0), Duration::from_secs(7200)),
+            state: InstallState::armed(&profile.workflow, bound, ConsentRule::Never, at(0), Duration::from_secs(7200)),
             created: at(0),
             created_wall: WallTime(0),
             by: "me".into(),

@@ -3,15 +3,17 @@
 //! [`transition`] is the only way the state changes, [`plan`] says what is due. Both are pure: the daemon records an
 //! event, applies it, stores the result, and answers after the commit.
 
+mod consent;
 mod due;
 mod transition;
 
+pub use crate::hardware::SeenDisk;
+pub use consent::{CONSENT_SETTLE, CONSENT_TRIES, Consent, ConsentRule, consent_place};
 pub use due::{Action, Fleet, Limits, Next, next_for_agent, plan};
 pub use transition::{Rejected, transition};
 
 use crate::{
     event::{BootKey, TaskName},
-    hardware::{Disk, size},
     host::{Arch, MacAddr, SmbiosUuid},
     id::{HostId, InstallId},
     image::{Compression, Digest},
@@ -75,43 +77,6 @@ pub struct PlannedImage {
     pub size_bytes: u64,
     pub compression: Compression,
     pub raw_bytes: Option<u64>,
-}
-
-/// A disk as it was shown before it was armed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SeenDisk {
-    pub name: CleanText,
-    pub serial: CleanText,
-    pub size_bytes: u64,
-    /// What was found on it, in words.
-    pub content: String,
-}
-
-impl SeenDisk {
-    /// What identifies `disk` from now on.
-    #[must_use]
-    pub fn of(disk: &Disk) -> Self {
-        SeenDisk {
-            name: disk.name.clone(),
-            serial: disk.serial.clone(),
-            size_bytes: disk.size_bytes,
-            content: disk.content_sentence(),
-        }
-    }
-
-    /// Whether `disk` is the same one: serial and size where it has a serial, else name and size.
-    #[must_use]
-    pub fn is(&self, disk: &Disk) -> bool {
-        self.size_bytes == disk.size_bytes
-            && self.serial == disk.serial
-            && (!self.serial.is_empty() || self.name == disk.name)
-    }
-}
-
-impl std::fmt::Display for SeenDisk {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} ({}, {})", self.name, size(self.size_bytes), self.content)
-    }
 }
 
 /// The one-shot, expiring permission to erase.
@@ -203,6 +168,9 @@ pub struct InstallState {
     pub tasks: Vec<TaskRun>,
     /// The boot of the RAM OS that speaks for the host now.
     pub boot: Option<BootKey>,
+    /// What people at the box said.
+    #[serde(default)]
+    pub consent: Consent,
     /// Why it ended or broke off, as people read it.
     pub reason: CleanText,
     pub ended: Option<Timestamp>,
@@ -274,7 +242,7 @@ impl TaskRun {
 impl InstallState {
     /// A fresh permission to run `workflow` on the machine that `bound` means.
     #[must_use]
-    pub fn armed(workflow: &Workflow, bound: Binding, now: Timestamp, ttl: Duration) -> Self {
+    pub fn armed(workflow: &Workflow, bound: Binding, rule: ConsentRule, now: Timestamp, ttl: Duration) -> Self {
         InstallState {
             phase: Phase::Armed,
             arm: Arm { granted: now, expires: now.after(ttl), bound, consumed: None },
@@ -284,6 +252,7 @@ impl InstallState {
                 .map(|spec| TaskRun { spec: spec.clone(), status: TaskStatus::Pending })
                 .collect(),
             boot: None,
+            consent: Consent::by_rule(rule),
             reason: CleanText::default(),
             ended: None,
         }

@@ -29,6 +29,14 @@ pub enum Rejected {
     ArmConsumed,
     #[error("the install is not interrupted")]
     NotInterrupted,
+    #[error("nobody at the box said yes")]
+    NoConsent,
+    #[error("nobody at the box is asked about this host now")]
+    ConsentNotAsked,
+    #[error("the time to say yes is over")]
+    ConsentOver,
+    #[error("the question had only just appeared")]
+    ConsentTooSoon,
     #[error("the disk is not written yet")]
     NotWritten,
     #[error("this event never moves an install")]
@@ -136,11 +144,12 @@ pub fn transition(state: &InstallState, event: &Event, now: Timestamp) -> Result
             next.withdraw(Phase::Failed, &format!("{reason} Nothing was written."), now)?;
         }
         EventKind::ArmExpired => {
-            next.withdraw(
-                Phase::TimedOut,
-                "The host did not come before the permission to erase expired. Nothing was written.",
-                now,
-            )?;
+            let reason = if next.consent.waits() {
+                "Nobody at the box said yes before the permission to erase expired. Nothing was written."
+            } else {
+                "The host did not come before the permission to erase expired. Nothing was written."
+            };
+            next.withdraw(Phase::TimedOut, reason, now)?;
         }
         EventKind::UuidMismatch { .. } => next.withdraw(
             Phase::Cancelled,
@@ -167,6 +176,13 @@ pub fn transition(state: &InstallState, event: &Event, now: Timestamp) -> Result
             next.reason = CleanText::default();
             next.phase = Phase::Installing;
         }
+        EventKind::ConsentNeeded { .. }
+        | EventKind::ConsentWaived { .. }
+        | EventKind::ConsentAsked { .. }
+        | EventKind::ConsentGiven { .. }
+        | EventKind::ConsentRefused { .. }
+        | EventKind::ConsentExpired
+        | EventKind::ConsentWanted => next.consent(&event.kind, now)?,
         _ => return Err(Rejected::NotOurs),
     }
     Ok(next)
@@ -244,6 +260,9 @@ impl InstallState {
         if run.spec.kind.destructive() && self.arm.consumed.is_none() {
             if self.arm.expires <= now {
                 return Err(Rejected::ArmExpired);
+            }
+            if !self.consent.open() {
+                return Err(Rejected::NoConsent);
             }
             self.arm.consumed = Some(now);
         }

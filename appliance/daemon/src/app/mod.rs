@@ -12,6 +12,7 @@ use crate::{
     catalog::Catalog,
     cli,
     config::Config,
+    consent::Consent,
     display::Display,
     health::{self, Health, Heartbeat},
     http::{self, NetworkView, State},
@@ -156,6 +157,7 @@ impl App {
             network: seen,
             display: Display::default(),
             health: Health::default(),
+            consent: Consent::default(),
         };
         let network = network::Network {
             state: state.clone(),
@@ -186,8 +188,12 @@ impl App {
         let mut tasks = JoinSet::new();
         tasks.spawn(http::serve_page(page, state.clone(), stopped.clone()));
         tasks.spawn(http::serve_local(local, state.clone(), stopped.clone()));
-        let limits = state.config.limits();
-        tasks.spawn(reconcile::run(inventory.clone(), limits, stopped.clone()));
+        let rules = reconcile::Rules {
+            limits: state.config.limits(),
+            consent: state.consent.clone(),
+            consent_patience: state.config.consent_patience,
+        };
+        tasks.spawn(reconcile::run(inventory.clone(), rules, stopped.clone()));
         tasks.spawn(oled::run(display(&state), stopped.clone()));
         if let Ok(address) = asked {
             let local = state.state_dir.join(cli::SOCKET);
@@ -227,6 +233,7 @@ fn display(state: &State) -> oled::Shell {
         inventory: state.inventory.clone(),
         auth: state.auth.clone(),
         display: state.display.clone(),
+        consent: state.consent.clone(),
         network: state.network.clone(),
         state_dir: state.state_dir.clone(),
     }

@@ -34,6 +34,13 @@ pub async fn ask(client: &Client, command: &Command, shown: &Shown) -> anyhow::R
                 json!({ "profile": args.profile, "disk": args.disk, "parameters": parameters, "erase": args.yes });
             client.call(Method::POST, &format!("/hosts/{}/install", encode(&args.host)), Some(body)).await?
         }
+        Command::Confirm { host, code: Some(code), .. } => {
+            let path = format!("/hosts/{}/confirm", encode(host));
+            client.call(Method::POST, &path, Some(json!({ "code": code }))).await?
+        }
+        Command::Confirm { host, code: None, .. } => {
+            client.call(Method::POST, &format!("/hosts/{}/ask", encode(host)), None).await?
+        }
         Command::Cancel { host } => client.call(Method::POST, &format!("/hosts/{}/cancel", encode(host)), None).await?,
         Command::Resume { host } => client.call(Method::POST, &format!("/hosts/{}/resume", encode(host)), None).await?,
         Command::Image(command) => image(client, command).await?,

@@ -38,6 +38,16 @@ pub enum Command {
     Host(HostCommand),
     /// Arms an install of PROFILE on HOST.
     Install(InstallArgs),
+    /// Says yes to erasing HOST's disk with the digits that the display at the box shows, or has it ask again.
+    Confirm {
+        host: String,
+        /// The four digits.
+        #[arg(required_unless_present = "again", conflicts_with = "again")]
+        code: Option<String>,
+        /// Has the display ask once more.
+        #[arg(long)]
+        again: bool,
+    },
     /// Disarms or stops the install on HOST.
     Cancel { host: String },
     /// Goes on with an interrupted install on HOST.

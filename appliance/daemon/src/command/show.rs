@@ -37,6 +37,10 @@ impl Shown {
                 "Armed: {} erases its disk at the next network boot, or at once if it waits.",
                 args.host
             )),
+            (Command::Confirm { host, again: true, .. }, _) => {
+                self.line(&format!("The display at the box asks about {host} again."));
+            }
+            (Command::Confirm { host, .. }, _) => self.line(&format!("Confirmed: the disk of {host} may be erased.")),
             (Command::Cancel { host }, _) => {
                 self.line(&format!("{host} is no longer armed, and nothing runs on it."));
             }

@@ -40,6 +40,16 @@ pub enum Bus {
     Linux,
 }
 
+/// Who works the header's pins for us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GpioBackend {
+    Rppal,
+    /// The kernel's GPIO devices.
+    Linux,
+    /// Files in the state folder.
+    Files,
+}
+
 impl Default for Oled {
     fn default() -> Self {
         Oled {
@@ -95,6 +105,15 @@ pub(super) fn bus(word: &str) -> Result<Bus, String> {
         "rppal" => Ok(Bus::Rppal),
         "linux" => Ok(Bus::Linux),
         _ => Err("takes rppal or linux".to_owned()),
+    }
+}
+
+pub(super) fn backend(word: &str) -> Result<GpioBackend, String> {
+    match word {
+        "rppal" => Ok(GpioBackend::Rppal),
+        "linux" => Ok(GpioBackend::Linux),
+        "files" => Ok(GpioBackend::Files),
+        _ => Err("takes rppal, linux or files".to_owned()),
     }
 }
 

@@ -86,3 +86,22 @@ fn every_problem_of_a_subnet_is_named() {
 fn the_boxs_own_part_is_left_to_the_box() {
     assert!(Config::parse("[box]\nhostname = \"rackberry\"\n").is_ok());
 }
+
+#[test]
+fn a_yes_at_the_box_takes_a_display_that_shows_what_is_asked() {
+    let display = "[oled]\ncontroller = \"ssd1306\"\n";
+    let config = Config::parse(&format!("[install]\nconsent = \"data\"\nconsent_s = 30\n{display}")).unwrap();
+    assert_eq!((config.consent, config.consent_patience), (ConsentRule::Data, Duration::from_secs(30)));
+    let config = Config::parse(display).unwrap();
+    assert_eq!((config.consent, config.consent_patience), (ConsentRule::Never, Duration::from_secs(60)));
+    // A button alone shows nobody what it says yes to.
+    let blind = "[oled]\nconfirm_gpio = 27\n[install]\nconsent = \"always\"\n";
+    let InvalidConfig(problems) = Config::parse(blind).unwrap_err();
+    let found: Vec<_> = problems.iter().map(|p| (p.line, p.key.as_str())).collect();
+    assert_eq!(found, [(4, "install.consent")]);
+    assert!(problems[0].what.contains("oled.controller"), "{problems:?}");
+    let (config, problems) = Config::parse_leniently(blind);
+    assert_eq!((config.consent, problems.len()), (ConsentRule::Never, 1), "nobody is locked out, and it is told");
+    let InvalidConfig(problems) = Config::parse("[install]\nconsent = \"maybe\"\n").unwrap_err();
+    assert_eq!(problems[0].what, "takes never, data or always");
+}

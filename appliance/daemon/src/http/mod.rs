@@ -20,8 +20,8 @@ pub mod ui;
 pub use crate::net::NetworkView;
 
 use crate::{
-    auth::Auth, boot::Desk, catalog::Catalog, config::Config, display::Display, health::Health, inventory::Inventory,
-    media::Media,
+    auth::Auth, boot::Desk, catalog::Catalog, config::Config, consent::Consent, display::Display, health::Health,
+    inventory::Inventory, media::Media,
 };
 use futures_util::future::Either;
 use http::{HeaderValue, header::SERVER};
@@ -70,6 +70,8 @@ pub struct State {
     pub display: Display,
     /// Whether everything turns.
     pub health: Health,
+    /// The question at the display.
+    pub consent: Consent,
 }
 
 /// The two ends of the connection a request came on.

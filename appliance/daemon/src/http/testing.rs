@@ -95,6 +95,7 @@ impl Site {
             network: seen,
             display: crate::display::Display::default(),
             health: crate::health::Health::default(),
+            consent: crate::consent::Consent::default(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -10,7 +10,7 @@ use rackberry_core::{
     host::{Host, MacAddr, SmbiosUuid},
     id::{BoxId, HostId, InstallId},
     image::{Digest, Image},
-    install::Install,
+    install::{Consent, Install, consent_place},
     status::{Condition, Signs, describe},
     text::{CleanText, HostName},
     time::{Timestamp, WallTime},
@@ -123,7 +123,7 @@ impl HostEntry {
 
     /// What it is doing, in one word and one sentence.
     #[must_use]
-    pub fn describe(&self, idle_to_disk: Option<Duration>, now: Timestamp) -> (Condition, String) {
+    pub fn describe(&self, snapshot: &Snapshot, idle_to_disk: Option<Duration>, now: Timestamp) -> (Condition, String) {
         let stations: Vec<(Station, Timestamp)> = self
             .trace
             .as_ref()
@@ -138,6 +138,7 @@ impl HostEntry {
             progress: self.progress(),
             last_news: self.live.as_ref().map(|live| live.last_news),
             idle_to_disk,
+            questions_before: self.install.as_ref().map_or(0, |install| snapshot.questions_before(install)),
             now,
         })
     }
@@ -204,6 +205,20 @@ impl Snapshot {
     /// Every install under way, the first one armed first.
     pub fn active_installs(&self) -> impl Iterator<Item = &Arc<Install>> {
         self.active.values().filter_map(|host| self.hosts.get(host)?.active_install())
+    }
+
+    /// The install that the box's display asks about.
+    #[must_use]
+    pub fn asked(&self) -> Option<&Arc<Install>> {
+        self.active_installs()
+            .find(|install| install.state.waits_for_consent() && matches!(install.state.consent, Consent::Asked { .. }))
+    }
+
+    /// How many questions the display asks before that about `install`, if it waits for its turn.
+    #[must_use]
+    pub fn questions_before(&self, install: &Install) -> usize {
+        let Consent::Queued { since, .. } = install.state.consent else { return 0 };
+        consent_place(self.active_installs().map(Arc::as_ref), install.id, since)
     }
 
     /// An install that is under way or the last one of its host.

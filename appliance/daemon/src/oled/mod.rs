@@ -21,6 +21,7 @@ pub use buttons::ButtonEvent;
 use crate::{
     auth::Auth,
     config::Config,
+    consent::Consent,
     display::{Display, Health, STUCK, Seen, tick},
     inventory::{Inventory, Snapshot},
     net::NetworkView,
@@ -53,6 +54,7 @@ pub struct Shell {
     pub inventory: Inventory,
     pub auth: Auth,
     pub display: Display,
+    pub consent: Consent,
     pub network: watch::Receiver<Arc<NetworkView>>,
     pub state_dir: Arc<PathBuf>,
 }
@@ -74,12 +76,13 @@ pub async fn run(shell: Shell, mut stop: watch::Receiver<bool>) {
         writer::spawn(shown, open, Pace::default(), report.clone());
     }
     if oled.has_pins() {
-        pins::spawn(oled.clone(), events.clone(), lit);
+        pins::spawn(shell.config.clone(), shell.state_dir.clone(), events.clone(), lit);
     }
     let mut painter = Painter { shell: &shell, frames, light, last: None, news: None };
     let mut snapshots = shell.inventory.subscribe();
     let mut network = shell.network.clone();
     let mut said = shell.display.subscribe();
+    let mut digits = shell.consent.news();
     let began = shell.inventory.now();
     loop {
         let now = shell.inventory.now();
@@ -93,6 +96,7 @@ pub async fn run(shell: Shell, mut stop: watch::Receiver<bool>) {
             _ = snapshots.changed() => None,
             _ = network.changed() => None,
             _ = said.changed() => None,
+            () = digits.changed() => None,
             () = tokio::time::sleep(Duration::from_secs(1)) => None,
         };
         // A hold tells of itself faster than pictures are drawn.
@@ -173,8 +177,15 @@ impl Shell {
         let snapshot: Arc<Snapshot> = self.inventory.snapshot();
         let network = self.network.borrow().clone();
         let code = self.auth.code();
-        let seen = Seen { snapshot: &snapshot, network: &network, code: code.as_deref(), config: &self.config, now };
-        self.display.view(seen)
+        let question = self.consent.shown();
+        self.display.view(Seen {
+            snapshot: &snapshot,
+            network: &network,
+            code: code.as_deref(),
+            config: &self.config,
+            question: question.as_ref(),
+            now,
+        })
     }
 
     /// Passes on what the writer says of the panel; a stuck bus is told in the log once, and as an alarm.
@@ -217,8 +228,11 @@ impl Shell {
         tracing::debug!(?event, "a button");
         match event {
             ButtonEvent::NextPage => self.display.turn(now),
-            // Nothing asks yet.
-            ButtonEvent::Confirm => {}
+            ButtonEvent::Confirm => match self.consent.press(&self.inventory).await {
+                Ok(Some(install)) => tracing::info!(install = %install.id, "somebody at the box said yes"),
+                Ok(None) => tracing::debug!("the button was pressed, and nothing was asked"),
+                Err(error) => tracing::error!(error = crate::chain(&error), "a yes could not be recorded"),
+            },
             ButtonEvent::Holding { what, percent } => {
                 self.display.say(Some(Notice::Hold { what: what.title().to_owned(), held: percent }));
             }

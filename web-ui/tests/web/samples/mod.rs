@@ -120,6 +120,28 @@ impl<F: Fn(&str) -> String> Samples<F> {
                 )))),
             ),
             (
+                "host-asked",
+                rackberry_web::host(&self.host_page(HostView {
+                    question: Some(Question::Asked),
+                    ..alone(self.state(
+                        StateKind::Armed,
+                        "Waiting for a press at the box: 43 s.",
+                        "Debian 13 erases its disk then.",
+                    ))
+                })),
+            ),
+            (
+                "host-unanswered",
+                rackberry_web::host(&self.host_page(HostView {
+                    question: Some(Question::Unanswered),
+                    ..alone(self.state(
+                        StateKind::Armed,
+                        "Nobody confirmed at the box.",
+                        "Nothing was written. Debian 13, expires in 1 h 48 min.",
+                    ))
+                })),
+            ),
+            (
                 "host-interrupted",
                 rackberry_web::host(&self.host_page(HostView {
                     state: self.state(

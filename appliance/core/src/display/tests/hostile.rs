@@ -107,10 +107,11 @@ impl Words {
             0 => Notice::Starting { percent: self.dice.byte() },
             1 => Notice::Consent {
                 host: self.word(),
+                mac: self.word(),
                 digits: self.word(),
                 disk: self.word(),
                 seconds_left: u16::from(self.dice.byte()) * 257,
-                held: self.dice.byte(),
+                button: self.dice.below(2) == 0,
             },
             2 => Notice::Hold { what: self.word(), held: self.dice.byte() },
             3 => Notice::Update { from: self.word(), to: self.word(), percent: self.dice.byte() },

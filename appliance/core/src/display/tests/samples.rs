@@ -82,13 +82,14 @@ fn notice(notice: Notice) -> StatusView {
     StatusView { notice: Some(notice), ..ready("10.20.0.2") }
 }
 
-fn consent(held: u8) -> StatusView {
+fn consent(digits: &str, button: bool) -> StatusView {
     notice(Notice::Consent {
         host: "m720q-0a7e".to_owned(),
-        digits: "7304".to_owned(),
+        mac: "52:54:00:77:0a:7e".to_owned(),
+        digits: digits.to_owned(),
         disk: "512 GB, Windows 11".to_owned(),
         seconds_left: 48,
-        held,
+        button,
     })
 }
 
@@ -151,8 +152,9 @@ pub fn samples() -> Vec<(&'static str, StatusView, u64)> {
         ("alarm-details-second-screen", with_button(alarmed(&[LONG]), 2), 6),
         ("alarm-details-short", with_button(alarmed(&[CARD]), 2), 0),
         ("alarm-turned-to-ready", with_button(alarmed(&[CARD]), 3), 0),
-        ("consent", consent(0), 0),
-        ("consent-held", StatusView { button: true, ..consent(80) }, 0),
+        ("consent", consent("7304", true), 0),
+        ("consent-without-button", consent("7304", false), 3),
+        ("consent-masked", consent("****", true), 0),
         ("hold-off", notice(Notice::Hold { what: "Switch off".to_owned(), held: 60 }), 0),
         ("hold-reset", notice(Notice::Hold { what: "Factory reset".to_owned(), held: 30 }), 0),
         ("reset-marked", notice(Notice::ResetMarked), 0),

@@ -9,7 +9,7 @@ use rackberry_core::{
     host::Host,
     id::{HostId, InstallId},
     image::{Compression, Digest, ImageKind},
-    install::{Binding, Install, InstallState, Plan, PlannedImage, SeenDisk},
+    install::{Binding, ConsentRule, Install, InstallState, Plan, PlannedImage, SeenDisk},
     profile::Profile,
     task::DiskRule,
     text::CleanText,
@@ -84,7 +84,7 @@ pub async fn install(
     if image.kind != ImageKind::Disk {
         return Err(field("profile", format!("\"{}\" is no disk image, so it cannot be written.", image.name)));
     }
-    let ttl = state.config.arm_ttl;
+    let (ttl, consent) = (state.config.arm_ttl, state.config.consent);
     let by = match &actor {
         Actor::User(name) => name.clone(),
         Actor::Box | Actor::Host => CleanText::new("the box"),
@@ -118,7 +118,7 @@ pub async fn install(
                 id: tx.install_id()?,
                 host,
                 plan,
-                state: InstallState::armed(&profile.workflow, bound, now, ttl),
+                state: InstallState::armed(&profile.workflow, bound, consent, now, ttl),
                 created: now,
                 created_wall: tx.wall(),
                 by,
@@ -149,7 +149,7 @@ pub fn example(host: &Host, profile: &Profile) -> Install {
         id: InstallId(host.id.0),
         host: host.id,
         plan,
-        state: InstallState::armed(&profile.workflow, bound, Timestamp::default(), Duration::ZERO),
+        state: InstallState::armed(&profile.workflow, bound, ConsentRule::Never, Timestamp::default(), Duration::ZERO),
         created: Timestamp::default(),
         created_wall: WallTime::default(),
         by: CleanText::default(),

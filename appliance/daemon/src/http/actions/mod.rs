@@ -3,11 +3,14 @@
 //! | module | one sentence |
 //! |---|---|
 //! | `install` | arming, and steering what is under way |
+//! | `consent` | saying yes from afar with the display's digits |
 //! | `enrol` | lists of hosts before their first boot |
 
+mod consent;
 mod enrol;
 mod install;
 
+pub use consent::{ask_again, confirm};
 pub use enrol::{Enrolment, enrol, pattern_name, read_list};
 pub use install::{InstallRequest, Steer, check, example, install, steer};
 

@@ -10,9 +10,10 @@ use rackberry_core::{
     agent::{Answer, LONG_POLL_S, Next, Run},
     boot::{BootDecision, HostState, answers, decide},
     event::{Actor, BootKey, EventKind},
-    host::MacAddr,
+    hardware::{Disk, SeenDisk},
+    host::{Host, MacAddr},
     id::HostId,
-    install::{self, Fleet, Install, Limits, Phase},
+    install::{self, Consent, ConsentRule, Fleet, Install, Limits, Phase},
     task::{DiskTarget, TaskKind, TaskOrder},
     text::CleanText,
     time::Timestamp,
@@ -78,7 +79,12 @@ pub(super) async fn order(next: Next, ends: Ends, state: &State) -> Result<Answe
             () = tokio::time::sleep_until(tick.min(deadline)) => {}
         }
         if tokio::time::Instant::now() >= deadline {
-            return Ok(Answer::Wait { message: "Waiting for orders.".into() });
+            let asked = snapshot
+                .host(first.host)
+                .and_then(|entry| entry.active_install())
+                .is_some_and(|install| install.state.waits_for_consent());
+            let message = if asked { "Waiting for a yes at the box." } else { "Waiting for orders." };
+            return Ok(Answer::Wait { message: message.into() });
         }
     }
 }
@@ -87,6 +93,7 @@ pub(super) async fn order(next: Next, ends: Ends, state: &State) -> Result<Answe
 #[derive(Debug, Clone)]
 struct Rules {
     limits: Limits,
+    consent: ConsentRule,
     discovery: bool,
     idle_to_disk: Option<Duration>,
     idle_power_off: Option<Duration>,
@@ -97,6 +104,7 @@ impl Rules {
         let config = &state.config;
         Rules {
             limits: config.limits(),
+            consent: config.consent,
             discovery: config.discovery,
             idle_to_disk: config.idle_to_disk,
             idle_power_off: config.idle_power_off,
@@ -106,9 +114,13 @@ impl Rules {
     /// Whether a transaction would find something; works on the snapshot so that a hundred waiting agents cost nothing.
     fn due(&self, snapshot: &Snapshot, entry: &HostEntry, question: &Question, now: Timestamp) -> bool {
         let Question { boot, running, asked, .. } = question;
+        let install = entry.active_install().map(Arc::as_ref);
+        // A thousand that wait for people wake whenever one of them moves.
+        if running.is_empty() && install.is_some_and(|install| !unmet(install) && install.state.waits_for_consent()) {
+            return false;
+        }
         let installs: Vec<Arc<Install>> = snapshot.active_installs().cloned().collect();
         let fleet = Fleet { installs: installs.iter().map(Arc::as_ref).collect(), limits: self.limits };
-        let install = entry.active_install().map(Arc::as_ref);
         install.is_some_and(unmet)
             || install::next_for_agent(&fleet, install, boot, running, *asked, now) != install::Next::Wait
             || self.leave(entry, running, now).is_some()
@@ -163,7 +175,8 @@ impl Rules {
                 tx.apply(run.install, Actor::Host, kind)?;
                 Ok(None)
             }
-            install::Next::Claim(run) => claim(tx, &run, boot, box_url),
+            install::Next::Claim(run) => claim(tx, &run, boot, box_url, self.consent),
+            install::Next::Consent(run) => seek_consent(tx, &run).map(|()| None),
             install::Next::Repeat(run) => {
                 let kind = EventKind::TaskRepeated { task: run.task.clone(), attempt: run.attempt };
                 let install = tx.apply(run.install, Actor::Host, kind)?;
@@ -216,8 +229,54 @@ enum Leave {
     PowerOff,
 }
 
-fn claim(tx: &mut Tx<'_>, run: &Run, boot: &BootKey, box_url: &str) -> Result<Option<Answer>, Error> {
+/// Puts the question about this host's disk, now that it is known, or finds that there is none.
+fn seek_consent(tx: &mut Tx<'_>, run: &Run) -> Result<(), Error> {
+    let Some(install) = tx.install(run.install)? else { return Ok(()) };
+    let Consent::Due { rule } = install.state.consent else { return Ok(()) };
+    let host = tx.host(install.host);
+    let kind =
+        match host.as_deref().map_or_else(|| Err("The host was removed.".to_owned()), |host| target(&install, host)) {
+            Ok(disk) if rule.wants(disk.content.blank) => EventKind::ConsentNeeded { disk: SeenDisk::of(disk) },
+            Ok(disk) => {
+                let reason = format!("{} is empty, so nobody at the box has to confirm.", disk.name);
+                EventKind::ConsentWaived { reason: CleanText::new(&reason) }
+            }
+            Err(reason) => EventKind::InstallRefused { reason: CleanText::new(&reason) },
+        };
+    tx.apply(install.id, Actor::Box, kind)?;
+    Ok(())
+}
+
+/// The disk to ask about, if what people at the box said is not for this very disk.
+fn unasked(tx: &Tx<'_>, install: &Install, run: &Run, rule: ConsentRule) -> Option<SeenDisk> {
+    let destructive = install.state.task(&run.task).is_some_and(|task| task.spec.kind.destructive());
+    if !destructive || install.state.arm.consumed.is_some() {
+        return None;
+    }
+    let host = tx.host(install.host)?;
+    let disk = target(install, &host).ok()?;
+    let now = SeenDisk::of(disk);
+    let unasked = match &install.state.consent {
+        Consent::Given { disk: shown, .. } => !(shown.is(disk) && shown.content == now.content),
+        // The settings may have become stricter since it was armed, the disk another one since it was found empty.
+        Consent::NotNeeded => rule.wants(disk.content.blank),
+        Consent::Due { .. } | Consent::Queued { .. } | Consent::Asked { .. } | Consent::Denied { .. } => false,
+    };
+    unasked.then_some(now)
+}
+
+fn claim(
+    tx: &mut Tx<'_>,
+    run: &Run,
+    boot: &BootKey,
+    box_url: &str,
+    rule: ConsentRule,
+) -> Result<Option<Answer>, Error> {
     let Some(install) = tx.install(run.install)? else { return Ok(None) };
+    if let Some(disk) = unasked(tx, &install, run, rule) {
+        tx.apply(run.install, Actor::Box, EventKind::ConsentNeeded { disk })?;
+        return Ok(None);
+    }
     let order = match make_order(tx, &install, run, box_url)? {
         Ok(order) => order,
         Err(reason) => {
@@ -235,6 +294,34 @@ fn claim(tx: &mut Tx<'_>, run: &Run, boot: &BootKey, box_url: &str) -> Result<Op
     Ok(Some(Answer::Run { run: run.clone(), order: Box::new(order) }))
 }
 
+/// The disk that the install would write, or the sentence why this host cannot have it.
+fn target<'h>(install: &Install, host: &'h Host) -> Result<&'h Disk, String> {
+    let plan = &install.plan;
+    let Some(facts) = host.facts.as_ref() else { return Err("The hardware is not known yet.".to_owned()) };
+    if let Some(arch) = facts.arch
+        && arch != plan.arch
+    {
+        return Err(format!("This profile is for {}, the machine is {arch}. Pick another profile.", plan.arch));
+    }
+    let disk = plan.disk.choose(&facts.disks).map_err(|none| none.to_string())?;
+    if let Some(seen) = &plan.seen_disk
+        && !seen.is(disk)
+    {
+        return Err(format!(
+            "The rule \"{}\" now means {}, not the disk that was armed, {seen}.",
+            plan.disk, disk.name
+        ));
+    }
+    // Once the permission is used, what is on the disk is the install's own half-written work.
+    if install.state.arm.consumed.is_none() && !plan.erase && !disk.content.blank {
+        let (name, content) = (&disk.name, disk.content_sentence());
+        return Err(format!(
+            "{name} holds {content}, and nobody confirmed that it may be erased. Install again and confirm."
+        ));
+    }
+    Ok(disk)
+}
+
 /// The whole order, or the sentence why this host cannot have it.
 fn make_order(
     tx: &mut Tx<'_>,
@@ -245,32 +332,11 @@ fn make_order(
     let plan = &install.plan;
     let Some(host) = tx.host(install.host) else { return Ok(Err("The host was removed.".to_owned())) };
     let Some(task) = install.state.task(&run.task) else { return Ok(Err("The task is not in the plan.".to_owned())) };
-    let Some(facts) = host.facts.as_ref() else { return Ok(Err("The hardware is not known yet.".to_owned())) };
-    if let Some(arch) = facts.arch
-        && arch != plan.arch
-    {
-        return Ok(Err(format!("This profile is for {}, the machine is {arch}. Pick another profile.", plan.arch)));
-    }
-    let disk = match plan.disk.choose(&facts.disks) {
+    let disk = match target(install, &host) {
         Ok(disk) => disk,
-        Err(none) => return Ok(Err(none.to_string())),
+        Err(reason) => return Ok(Err(reason)),
     };
-    if let Some(seen) = &plan.seen_disk
-        && !seen.is(disk)
-    {
-        return Ok(Err(format!(
-            "The rule \"{}\" now means {}, not the disk that was armed, {seen}.",
-            plan.disk, disk.name
-        )));
-    }
-    // Once the permission is used, what is on the disk is the install's own half-written work.
-    if install.state.arm.consumed.is_none() && !plan.erase && !disk.content.blank {
-        let (name, content) = (&disk.name, disk.content_sentence());
-        return Ok(Err(format!(
-            "{name} holds {content}, and nobody confirmed that it may be erased. Install again and confirm."
-        )));
-    }
-    let target = DiskTarget {
+    let ordered = DiskTarget {
         name: disk.name.clone(),
         serial: disk.serial.clone(),
         wwn: disk.wwn.clone(),
@@ -287,7 +353,7 @@ fn make_order(
                 compression: plan.image.compression,
                 size_bytes: plan.image.size_bytes,
                 raw_bytes: plan.image.raw_bytes,
-                disk: target,
+                disk: ordered,
                 grow: plan.grow,
             }
         }
@@ -300,7 +366,7 @@ fn make_order(
             };
             tx.add_token(token.digest(), host.id, Some(install.id), TokenPurpose::FirstBoot, mac)?;
             TaskOrder::Configure {
-                disk: target,
+                disk: ordered,
                 hostname: plan.hostname.clone(),
                 seed: plan.seed,
                 files,

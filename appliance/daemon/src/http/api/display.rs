@@ -72,6 +72,8 @@ fn view(state: &State, now: Timestamp) -> StatusView {
         network: &network,
         code: code.as_deref(),
         config: &state.config,
+        // Whoever reads this does not stand at the box.
+        question: None,
         now,
     })
 }

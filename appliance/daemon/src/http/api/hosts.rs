@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     http::{State, actions, error::Error},
-    inventory::HostEntry,
+    inventory::{HostEntry, Snapshot},
 };
 use rackberry_core::{
     event::{EventKind, Station},
@@ -166,9 +166,9 @@ struct HostJson {
     now: Timestamp,
 }
 
-fn host_json(state: &State, entry: &HostEntry) -> HostJson {
+fn host_json(state: &State, snapshot: &Snapshot, entry: &HostEntry) -> HostJson {
     let now = state.inventory.clock().now();
-    let (condition, sentence) = entry.describe(state.config.idle_to_disk, now);
+    let (condition, sentence) = entry.describe(snapshot, state.config.idle_to_disk, now);
     HostJson {
         host: (*entry.host).clone(),
         condition,
@@ -185,7 +185,7 @@ fn host_json(state: &State, entry: &HostEntry) -> HostJson {
 
 async fn list(call: Call) -> Result<Vec<HostJson>, Error> {
     let snapshot = call.state.inventory.snapshot();
-    Ok(snapshot.hosts.values().map(|entry| host_json(&call.state, entry)).collect())
+    Ok(snapshot.hosts.values().map(|entry| host_json(&call.state, &snapshot, entry)).collect())
 }
 
 async fn show(call: Call) -> Result<HostJson, Error> {
@@ -193,7 +193,7 @@ async fn show(call: Call) -> Result<HostJson, Error> {
     let snapshot = call.state.inventory.snapshot();
     let entry =
         snapshot.host(host.id).ok_or_else(|| Error::NotFound(format!("{} was removed meanwhile.", host.name)))?;
-    Ok(host_json(&call.state, entry))
+    Ok(host_json(&call.state, &snapshot, entry))
 }
 
 #[derive(Debug, Deserialize)]

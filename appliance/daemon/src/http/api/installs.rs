@@ -1,4 +1,4 @@
-//! Installs: armed, disarmed, cancelled, resumed.
+//! Installs: armed, confirmed at the box, disarmed, cancelled, resumed.
 
 use super::{
     Call,
@@ -45,6 +45,30 @@ pub(super) static ROUTES: &[Route] = &[
         ]),
         answer: Answer::One(&INSTALL),
         run: |call| json(install(call)),
+    },
+    Route {
+        verb: Verb::Post,
+        path: "/v1/hosts/{host}/confirm",
+        access: Access::Admin,
+        name: "confirmHost",
+        command: "confirm",
+        summary: "Says yes to erasing a host's disk with the digits that the display at the box shows for it.",
+        query: &[],
+        body: Body::Json(&[must("code", Kind::Secret, "Four digits; three tries for each time the display asks.")]),
+        answer: Answer::One(&INSTALL),
+        run: |call| json(confirm(call)),
+    },
+    Route {
+        verb: Verb::Post,
+        path: "/v1/hosts/{host}/ask",
+        access: Access::Admin,
+        name: "askAgain",
+        command: "confirm",
+        summary: "Has the display at the box ask once more whether a host's disk may be erased.",
+        query: &[],
+        body: Body::None,
+        answer: Answer::One(&INSTALL),
+        run: |call| json(ask_again(call)),
     },
     Route {
         verb: Verb::Post,
@@ -99,6 +123,25 @@ async fn install(call: Call) -> Result<Install, Error> {
     let Call { state, actor, .. } = call;
     let request = InstallRequest { profile, disk, parameters, erase };
     actions::install(&state, host.id, request, actor).await.map(|install| (*install).clone())
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct ConfirmBody {
+    code: String,
+}
+
+async fn confirm(call: Call) -> Result<Install, Error> {
+    let ConfirmBody { code } = call.json()?;
+    let host = call.host()?;
+    let Call { state, actor, .. } = call;
+    actions::confirm(&state, host.id, &code, actor).await.map(|install| (*install).clone())
+}
+
+async fn ask_again(call: Call) -> Result<Install, Error> {
+    let host = call.host()?;
+    let Call { state, actor, .. } = call;
+    actions::ask_again(&state, host.id, actor).await.map(|install| (*install).clone())
 }
 
 async fn steer(call: Call, steer: Steer) -> Result<Install, Error> {

@@ -2,7 +2,7 @@
 
 use crate::inventory::{Snapshot, StoredEvent};
 use rackberry_core::{
-    event::{Actor, EventKind, Station, TaskName},
+    event::{Actor, ConsentWay, EventKind, Station, TaskName},
     task::TaskKind,
     time::WallTime,
 };
@@ -71,6 +71,29 @@ fn words(kind: &EventKind) -> (Tone, String, String) {
         EventKind::InstallRefused { reason } => {
             (Tone::Bad, "Nothing was written: the host does not suit.".into(), reason.to_string())
         }
+        EventKind::ConsentNeeded { disk } => {
+            (Tone::Warning, "A yes at the box is needed before its disk is erased.".into(), disk.to_string())
+        }
+        EventKind::ConsentWaived { reason } => (Tone::Plain, "No yes at the box is needed.".into(), reason.to_string()),
+        EventKind::ConsentAsked { disk, seconds } => (
+            Tone::Warning,
+            format!("The box's display asks for {seconds} s: may its disk be erased?"),
+            disk.to_string(),
+        ),
+        EventKind::ConsentGiven { by: ConsentWay::Press } => {
+            (Tone::Good, "Somebody at the box pressed the button: its disk may be erased.".into(), none())
+        }
+        EventKind::ConsentGiven { by: ConsentWay::Code } => {
+            (Tone::Good, "The digits of the display were typed: its disk may be erased.".into(), none())
+        }
+        EventKind::ConsentRefused { left: 0 } => {
+            (Tone::Bad, "Wrong digits for the third time: the display asks no more.".into(), none())
+        }
+        EventKind::ConsentRefused { left } => {
+            (Tone::Bad, "Wrong digits were typed.".into(), format!("Tries left: {left}."))
+        }
+        EventKind::ConsentExpired => (Tone::Warning, "Nobody confirmed at the box.".into(), none()),
+        EventKind::ConsentWanted => (Tone::Plain, "The display is to ask again.".into(), none()),
         EventKind::TaskClaimed { task: name, attempt: n, .. } => {
             (Tone::Busy, format!("{}: handed to the agent.", task(name)), attempt(*n))
         }

@@ -9,14 +9,14 @@ use rackberry_core::{
     agent::Progress,
     event,
     host::Host,
-    install::{Install, Phase, TaskRun, TaskStatus},
+    install::{Consent, Install, Phase, TaskRun, TaskStatus},
     status::stuck,
     time::Timestamp,
     workflow::Workflow,
 };
 use rackberry_web::views::{
-    BmcView, BootView, EventRow, Hardware, HostView, InstallView, NicView, Served, StateKind, StateView, Station,
-    StationState, TaskState, TaskView, Why,
+    BmcView, BootView, EventRow, Hardware, HostView, InstallView, NicView, Question, Served, StateKind, StateView,
+    Station, StationState, TaskState, TaskView, Why,
 };
 use std::time::Duration;
 
@@ -42,10 +42,21 @@ pub(super) fn host(
         hardware: hardware(host),
         boot: entry.trace.as_deref().map(|trace| boot(state, entry, trace, now)),
         earlier: None,
+        question: entry.active_install().and_then(|install| question(install)),
         install: install.map(|install| install_view(entry, install, &shown, rates, now)),
         events,
         served: entry.install.as_deref().map(served).unwrap_or_default(),
         state: shown,
+    }
+}
+
+/// What people at the box were asked.
+fn question(install: &Install) -> Option<Question> {
+    match &install.state.consent {
+        _ if !install.state.waits_for_consent() => None,
+        Consent::Asked { .. } => Some(Question::Asked),
+        Consent::Denied { .. } => Some(Question::Unanswered),
+        Consent::NotNeeded | Consent::Due { .. } | Consent::Queued { .. } | Consent::Given { .. } => None,
     }
 }
 

@@ -71,6 +71,32 @@ pub(super) async fn events_of(inventory: &Inventory, host: HostId) -> Result<Vec
     Ok(events.iter().map(|event| history::row(event, None)).collect())
 }
 
+/// `POST /hosts/{id}/confirm`, with the digits that the display at the box shows, and `POST /hosts/{id}/ask`.
+pub(super) async fn consent(visit: &Visit, id: &str, again: bool) -> Response {
+    let entry = match view::entry(&visit.ask, id) {
+        Ok(entry) => entry,
+        Err(error) => return visit.failed(&error, None),
+    };
+    let (state, host, name) = (&visit.ask.state, entry.host.id, &entry.host.name);
+    let done = if again {
+        actions::ask_again(state, host, visit.actor()).await
+    } else {
+        actions::confirm(state, host, visit.form.get("code"), visit.actor()).await
+    };
+    let target = format!("/hosts/{host}");
+    match done {
+        Ok(_) => {
+            let said = if again {
+                format!("The display asks about {name} again.")
+            } else {
+                format!("{name} is confirmed: its disk may be erased.")
+            };
+            reply::with_cookie(reply::see_other(&target), &session::say(&said))
+        }
+        Err(error) => visit.failed(&error, Some((name.as_str(), target))),
+    }
+}
+
 /// `POST /hosts/{id}/{verb}`.
 pub(super) async fn steer(visit: &Visit, id: &str, verb: &str) -> Response {
     let steer = match verb {

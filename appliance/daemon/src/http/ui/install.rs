@@ -134,7 +134,7 @@ fn dialog(visit: &Visit, entry: &HostEntry, choice: Choice) -> InstallDialog {
         let found = choice.wrong.iter().find(|(name, _)| name == field);
         found.map(|(_, sentence)| sentence.clone()).unwrap_or_default()
     };
-    let (condition, _) = entry.describe(state.config.idle_to_disk, state.inventory.now());
+    let (condition, _) = entry.describe(&snapshot, state.config.idle_to_disk, state.inventory.now());
     let off = matches!(condition, Condition::Off | Condition::Expected);
     let line = [view::model(host), host.facts.as_ref().map(parts).unwrap_or_default()];
     InstallDialog {

@@ -251,6 +251,8 @@ async fn post(visit: Visit) -> Response {
         ["theme"] => entry::theme(&visit),
         ["hosts", "enrol"] => hosts::enrol(&visit).await,
         ["hosts", id, "install"] => install::arm(&visit, id).await,
+        ["hosts", id, "confirm"] => hosts::consent(&visit, id, false).await,
+        ["hosts", id, "ask"] => hosts::consent(&visit, id, true).await,
         ["hosts", id, verb] => hosts::steer(&visit, id, verb).await,
         ["alarms", id, "settle"] => alarms::settle(&visit, id).await,
         ["images", id, "remove"] => library::remove_image(&visit, id).await,

@@ -81,8 +81,10 @@ fn facts(disks: Vec<Disk>) -> Option<Facts> {
 /// Every route that changes something, for this host.
 fn changing(host: HostId) -> Vec<String> {
     let host = format!("/hosts/{host}");
-    let mut paths: Vec<String> =
-        ["install", "disarm", "cancel", "resume", "forget"].iter().map(|verb| format!("{host}/{verb}")).collect();
+    let mut paths: Vec<String> = ["install", "confirm", "ask", "disarm", "cancel", "resume", "forget"]
+        .iter()
+        .map(|verb| format!("{host}/{verb}"))
+        .collect();
     paths.extend(
         ["/alarms/hot/settle", "/hosts/enrol", "/images/debian-13/remove", "/logout", "/theme"].map(str::to_owned),
     );
@@ -499,6 +501,8 @@ fn every_action_of_the_page_is_a_call_of_the_api() {
             // Of the browser, not of the box.
             "logout" | "theme" => continue,
             "install" => "installHost",
+            "confirm" => "confirmHost",
+            "ask" => "askAgain",
             "disarm" => "disarmHost",
             "cancel" => "cancelHost",
             "resume" => "resumeHost",

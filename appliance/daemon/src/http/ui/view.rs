@@ -27,7 +27,7 @@ pub(super) fn ms(duration: Duration) -> u64 {
 
 /// The state of a host at `now`.
 pub(super) fn state_of(state: &State, entry: &HostEntry, now: Timestamp) -> StateView {
-    let (condition, said) = entry.describe(state.config.idle_to_disk, now);
+    let (condition, said) = entry.describe(&state.inventory.snapshot(), state.config.idle_to_disk, now);
     let (sentence, rest) = first_sentence(&said);
     let mut aside = vec![rest.to_owned()];
     match condition {
