@@ -129,4 +129,37 @@ if command -v sfdisk >/dev/null; then
         is "and only once ($size MiB)" "$(grow_table $sectors && echo grown || echo whole)" whole
     done
 fi
-echo "slots and table: $passed checks passed"
+# Who guards the program: what it does second by second.
+sed 's!^\. /usr/lib.*!!; s!^PATH=.*!!' "$here/../rootfs-overlay/usr/lib/rackberry/guard" >"$work/guard"
+set -- functions
+# shellcheck source=/dev/null
+. "$work/guard"
+run() { # FROM TO: the other deeds than to feed, each with its second; `word` says when the last word came
+    said=''
+    up=$1
+    while [ "$up" -le "$2" ]; do
+        # shellcheck disable=SC2034 # for judge
+        beat=$(word "$up")
+        judge
+        # shellcheck disable=SC2154 # of judge
+        [ "$deed" = feed ] || said="$said $up:$deed"
+        up=$((up + 1))
+    done
+    echo "${said:-nothing}"
+}
+# shellcheck disable=SC2034 # for judge
+until=120
+word() { echo "$1"; }
+is 'a well program is left alone' "$(run 0 500)" nothing
+word() { echo -120; }
+is 'one that never speaks has until its start is over' "$(run 1 120)" ' 120:starve'
+# shellcheck disable=SC2034 # for judge
+until=''
+word() { if [ "$1" -lt 100 ]; then echo "$1"; else echo 99; fi; }
+is 'one that falls silent is ended at once, and the box a minute later' "$(run 0 168)" ' 108:end 168:starve'
+word() { if [ "$1" -lt 100 ] || [ "$1" -gt 115 ]; then echo "$1"; else echo 99; fi; }
+is 'one that comes back is left alone' "$(run 0 500)" ' 108:end'
+word() { echo $(($1 - $1 % 9)); }
+is 'a slow one that speaks is left alone' "$(run 0 500)" nothing
+
+echo "slots, table and guard: $passed checks passed"

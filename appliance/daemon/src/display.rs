@@ -6,8 +6,9 @@ pub use png::png;
 
 use crate::{
     config::Config,
-    inventory::{Alarm, HostEntry, Snapshot},
+    inventory::{Alarm, DISK, HostEntry, Snapshot},
     net::{NetworkView, box_name},
+    sensors,
 };
 use rackberry_core::{
     display::{self, Installing, Network, Notice, StatusView, Step, Turned},
@@ -247,7 +248,13 @@ fn shown(key: &str, alarm: &Alarm) -> display::Alarm {
     let kind = key.split_once('-').map_or(key, |(kind, _)| kind);
     let title = match (key, kind) {
         ("foreign-dhcp", _) => "Other DHCP server",
-        ("leases", _) => "Card: cannot write",
+        (sensors::POWER, _) => "Low voltage",
+        (sensors::HEAT, _) => "Too hot",
+        (sensors::WEAR, _) => "Card: worn out",
+        (sensors::ERRORS, _) => "Card: errors",
+        (sensors::READ_ONLY, _) => "Card: read-only",
+        (sensors::FULL, _) => "Card: full",
+        (DISK | "leases", _) => "Card: cannot write",
         ("inventory-restored", _) => "Backup in use",
         ("settings", _) => "Settings: mistake",
         (STUCK, _) => "Display stuck",

@@ -12,6 +12,7 @@
 //! | [`media`] | everything served as a file, and how images come in |
 //! | [`auth`] | people, passwords, sessions, tokens |
 //! | [`health`] | when each part last showed that it turns, and the verdict that watchdogs are fed by |
+//! | [`sensors`] | what the box's own hardware says: voltage, temperature, the card |
 //! | [`display`] | what the display of the box shows |
 //! | [`consent`] | the question at the display, may this disk be erased |
 //! | [`boot`] | who asks to boot, what it is given, and that it is written down |
@@ -23,7 +24,8 @@
 //! | [`app`] | puts all of the above together |
 //! | [`cli`] | the command line's other half: speaks to a running daemon |
 //!
-//! Imports point one way: `{ config, log, net, gpio, inventory, catalog, auth, media, health } <- { boot, card, consent, display } <- {
+//! Imports point one way: `{ config, log, net, gpio, inventory, catalog, auth, media, health,
+//! sensors } <- { boot, card, consent, display } <- {
 //! dhcp, tftp, http, reconcile, oled, cli } <- app <- main`; `cli` imports none of them.
 
 pub mod app;
@@ -45,6 +47,7 @@ pub mod media;
 pub mod net;
 pub mod oled;
 pub mod reconcile;
+pub mod sensors;
 pub mod tftp;
 
 /// An error and all its causes in one line.

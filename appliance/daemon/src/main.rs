@@ -65,12 +65,12 @@ fn is_usage(error: &anyhow::Error) -> bool {
 
 fn run(cli: &Cli, shown: &Shown) -> anyhow::Result<()> {
     match &cli.command {
-        Command::Serve(ServeArgs { file, card, heartbeat }) => {
+        Command::Serve(ServeArgs { file, card, heartbeat, sys }) => {
             let start = match card {
                 Some(card) => card::look(card).into(),
                 None => Start::new(load(file)?),
             };
-            serve(cli, Start { heartbeat: heartbeat.clone(), ..start })
+            serve(cli, Start { heartbeat: heartbeat.clone(), sys: sys.clone(), ..start })
         }
         Command::CardSetup(args) => card_setup(cli, args, shown),
         Command::CheckConfig { file } => {

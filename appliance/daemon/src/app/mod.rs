@@ -18,7 +18,7 @@ use crate::{
     http::{self, NetworkView, State},
     inventory::{Inventory, OpenOptions, StoreError, TransactError},
     media::Media,
-    oled, reconcile,
+    oled, reconcile, sensors,
 };
 use listeners::Listeners;
 use rackberry_core::{
@@ -71,13 +71,15 @@ pub struct Start {
     pub mistakes: Vec<String>,
     /// The file that is written to each second while all is well.
     pub heartbeat: Option<PathBuf>,
+    /// Where the kernel shows the hardware; `/sys` but in tests.
+    pub sys: PathBuf,
 }
 
 impl Start {
     /// With these settings and nothing else.
     #[must_use]
     pub fn new(config: Config) -> Self {
-        Start { config, owner: None, mistakes: Vec::new(), heartbeat: None }
+        Start { config, owner: None, mistakes: Vec::new(), heartbeat: None, sys: "/sys".into() }
     }
 }
 
@@ -89,6 +91,7 @@ impl From<card::Look> for Start {
             owner: look.settings.owner.zip(look.settings.owner_password),
             mistakes,
             heartbeat: None,
+            sys: "/sys".into(),
         }
     }
 }
@@ -99,6 +102,7 @@ pub struct App {
     owner: Option<(String, String)>,
     mistakes: Vec<String>,
     heartbeat: Option<PathBuf>,
+    sys: PathBuf,
     state_dir: PathBuf,
     listeners: Listeners,
     media: Media,
@@ -113,7 +117,7 @@ impl App {
     /// # Errors
     /// [`AppError`], naming what could not be had.
     pub fn open(start: Start, state_dir: &Path) -> Result<Self, AppError> {
-        let Start { config, owner, mistakes, heartbeat } = start;
+        let Start { config, owner, mistakes, heartbeat, sys } = start;
         let state_dir = std::path::absolute(state_dir).unwrap_or_else(|_| state_dir.to_owned());
         make_private_folder(&state_dir).map_err(|source| AppError::StateDir { path: state_dir.clone(), source })?;
         Inventory::ensure_free(&state_dir)
@@ -126,7 +130,7 @@ impl App {
             tracing::warn!(problem, "a profile was left out");
         }
         privileges::give_up().map_err(|error| AppError::Privileges(error.into()))?;
-        Ok(App { config: Arc::new(config), owner, mistakes, heartbeat, state_dir, listeners, media, catalog })
+        Ok(App { config: Arc::new(config), owner, mistakes, heartbeat, sys, state_dir, listeners, media, catalog })
     }
 
     /// Runs until `stop` resolves: stop accepting, a few seconds for what runs, then the inventory last.
@@ -134,7 +138,7 @@ impl App {
     /// # Errors
     /// [`AppError`] if the state cannot be opened or the network side cannot go on.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), AppError> {
-        let App { config, owner, mistakes, heartbeat, state_dir, listeners, media, catalog } = self;
+        let App { config, owner, mistakes, heartbeat, sys, state_dir, listeners, media, catalog } = self;
         let page = TcpListener::from_std(listeners.page).map_err(AppError::Page)?;
         let inventory = Inventory::open(OpenOptions::new(&state_dir))
             .map_err(|source| AppError::Inventory { path: state_dir.clone(), source: Box::new(source) })?;
@@ -146,6 +150,8 @@ impl App {
         let (view, seen) =
             watch::channel(Arc::new(NetworkView { boot_port: config.boot_port, ..NetworkView::default() }));
         let desk = Desk::new(inventory.clone(), media.clone(), config.clone());
+        let (stopping, stopped) = watch::channel(false);
+        let (sensors, sensing) = sensors::watch(sys, state_dir.clone(), inventory.clone(), stopped.clone());
         let state = State {
             inventory,
             config,
@@ -158,6 +164,7 @@ impl App {
             display: Display::default(),
             health: Health::default(),
             consent: Consent::default(),
+            sensors,
         };
         let network = network::Network {
             state: state.clone(),
@@ -166,7 +173,6 @@ impl App {
             tftp: listeners.tftp,
             dhcp: listeners.dhcp,
         };
-        let (stopping, stopped) = watch::channel(false);
         let inventory = state.inventory.clone();
         let version = CleanText::new(env!("CARGO_PKG_VERSION"));
         let started = inventory
@@ -200,6 +206,7 @@ impl App {
             tasks.spawn(health::ask_http(state.health.clone(), address, local, stopped.clone()));
         }
         tasks.spawn(health::ask_database(state.health.clone(), inventory.clone(), stopped.clone()));
+        tasks.spawn(sensing);
         let beats = Heartbeat::start(state.health.clone(), heartbeat).map_err(AppError::Heartbeat)?;
         let mut network = tokio::spawn(network.run(stopped));
         // Hosts may have to wait for an interface; people need not.

@@ -126,8 +126,11 @@ pub struct ServeArgs {
     pub card: Option<PathBuf>,
     /// Writes the seconds since this machine's start into this file each second while all is well, for who feeds a
     /// hardware watchdog.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", env = "RACKBERRY_HEARTBEAT")]
     pub heartbeat: Option<PathBuf>,
+    /// Where the kernel shows the hardware.
+    #[arg(long, value_name = "FOLDER", env = "RACKBERRY_SYS", default_value = "/sys", hide = true)]
+    pub sys: PathBuf,
 }
 
 #[derive(Debug, Args)]

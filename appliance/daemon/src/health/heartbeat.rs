@@ -27,7 +27,7 @@ pub struct Heartbeat {
 
 impl Heartbeat {
     /// Starts it. Each second with a good verdict the service manager gets `WATCHDOG=1`, if it asked for that, and `file`
-    /// the seconds of the boot-time clock, as ten digits and a line feed; without one they get nothing, and the service
+    /// the seconds of the boot-time clock, in ten places and with a line feed; without one they get nothing, and the service
     /// manager is told once to act now.
     ///
     /// # Errors
@@ -76,7 +76,7 @@ fn beat(watched: bool, file: Option<&PathBuf>) {
     let Some(path) = file else { return };
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime).tv_sec;
     // One write of the same length each time: a reader sees the old number or the new one.
-    let write = |file: File| file.write_all_at(format!("{now:010}\n").as_bytes(), 0);
+    let write = |file: File| file.write_all_at(format!("{now:>10}\n").as_bytes(), 0);
     let open = File::options().write(true).create(true).truncate(false).mode(0o644).open(path);
     if let Err(error) = open.and_then(write) {
         tracing::warn!(%error, path = %path.display(), "the heartbeat is not written");

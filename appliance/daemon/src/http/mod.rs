@@ -21,7 +21,7 @@ pub use crate::net::NetworkView;
 
 use crate::{
     auth::Auth, boot::Desk, catalog::Catalog, config::Config, consent::Consent, display::Display, health::Health,
-    inventory::Inventory, media::Media,
+    inventory::Inventory, media::Media, sensors::Sensors,
 };
 use futures_util::future::Either;
 use http::{HeaderValue, header::SERVER};
@@ -72,6 +72,8 @@ pub struct State {
     pub health: Health,
     /// The question at the display.
     pub consent: Consent,
+    /// What the box's hardware says.
+    pub sensors: Sensors,
 }
 
 /// The two ends of the connection a request came on.

@@ -96,6 +96,7 @@ impl Site {
             display: crate::display::Display::default(),
             health: crate::health::Health::default(),
             consent: crate::consent::Consent::default(),
+            sensors: crate::sensors::Sensors::default(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -124,3 +124,28 @@ pub(super) fn panic_text(payload: &(dyn std::any::Any + Send)) -> String {
         .or_else(|| payload.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "without a word".to_owned())
 }
+
+impl StoreError {
+    /// In words for people, when it is the disk that does not take or give what it should.
+    pub(super) fn disk(&self) -> Option<&'static str> {
+        match self {
+            StoreError::Sql { source: rusqlite::Error::SqliteFailure(error, _), .. } => disk(error.code),
+            _ => None,
+        }
+    }
+}
+
+/// The same by SQLite's own code.
+pub(super) fn disk(code: rusqlite::ErrorCode) -> Option<&'static str> {
+    match code {
+        rusqlite::ErrorCode::DiskFull => Some(
+            "The disk of the box's state is full: nothing new is stored. DHCP goes on from memory, and reports of installs wait \
+             until there is room. Remove files of your own or images that nobody uses.",
+        ),
+        rusqlite::ErrorCode::ReadOnly | rusqlite::ErrorCode::SystemIoFailure | rusqlite::ErrorCode::CannotOpen => Some(
+            "The box's card cannot be written to any more: nothing new is stored. DHCP goes on from memory, images are still \
+             served, and reports of installs wait until the card takes them. Make a backup, and replace the card.",
+        ),
+        _ => None,
+    }
+}

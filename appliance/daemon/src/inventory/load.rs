@@ -68,6 +68,8 @@ pub(super) fn writer(
         unsaved: OrdSet::new(),
         stale: false,
         published: Instant::now(),
+        clock_stored: Instant::now(),
+        failing: false,
     };
     // A commit also shows at once whether the disk can be written to, and publishes the first snapshot.
     run_now(&mut writer, move |tx| {

@@ -51,6 +51,7 @@ pub use telemetry::Telemetry;
 pub use timeline::BootTrace;
 pub use tokens::{BOOT_TOKENS, REPEAT_TTL, Token, TokenPurpose, UNUSED_TTL};
 pub use tx::Tx;
+pub use writer::DISK;
 
 use rackberry_core::{
     agent::Progress,

@@ -4,7 +4,7 @@
 use super::{
     error::StoreError,
     rows::{execute, from_json, many, to_json},
-    snapshot::{HostEntry, LOG_LINES, Live, Snapshot},
+    snapshot::{Alarm, HostEntry, LOG_LINES, Live, Snapshot},
     tx::Tx,
 };
 use rackberry_core::{
@@ -12,13 +12,13 @@ use rackberry_core::{
     event::TaskName,
     id::{HostId, InstallId},
     text::CleanText,
-    time::Timestamp,
+    time::{Timestamp, WallTime},
 };
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 use tokio::sync::Notify;
 
@@ -39,6 +39,12 @@ pub enum Telemetry {
         host: HostId,
         lines: Vec<CleanText>,
     },
+    /// How the box itself fares: an alarm of this key while there is a text, known to the snapshot alone. So it can tell of a
+    /// disk that takes nothing any more, and costs none a write; at a restart who raised it looks again.
+    Condition {
+        key: &'static str,
+        text: Option<CleanText>,
+    },
 }
 
 /// Entries of one kind that wait to be published; more are dropped.
@@ -50,6 +56,7 @@ struct Waiting {
     progress: BTreeMap<(InstallId, TaskName), Progress>,
     seen: BTreeSet<HostId>,
     log: BTreeMap<HostId, VecDeque<CleanText>>,
+    conditions: BTreeMap<&'static str, Option<CleanText>>,
 }
 
 /// Where news waits for the inventory's thread.
@@ -75,6 +82,10 @@ impl Mailbox {
                 tail.extend(lines.into_iter().rev().take(LOG_LINES).rev());
                 tail.drain(..tail.len().saturating_sub(LOG_LINES));
             }
+            // As many as the program has keys.
+            Telemetry::Condition { key, text } => {
+                waiting.conditions.insert(key, text);
+            }
             // Beyond the bound, and telemetry may be lost.
             Telemetry::Progress { .. } | Telemetry::Seen { .. } | Telemetry::Log { .. } => {}
         }
@@ -83,8 +94,8 @@ impl Mailbox {
     }
 
     /// Moves all news into `state`; the hosts whose telemetry changed.
-    pub fn drain(&self, state: &mut Snapshot, now: Timestamp) -> BTreeSet<HostId> {
-        let Waiting { progress, seen, log } =
+    pub fn drain(&self, state: &mut Snapshot, now: Timestamp, wall: WallTime) -> BTreeSet<HostId> {
+        let Waiting { progress, seen, log, conditions } =
             std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
         let mut touched = BTreeSet::new();
         for ((install, task), progress) in progress {
@@ -109,6 +120,15 @@ impl Mailbox {
             if state.change(host, |entry| take_log(entry, lines, now)).is_some() {
                 touched.insert(host);
             }
+        }
+        for (key, text) in conditions {
+            let Some(text) = text else {
+                state.alarms.remove(key);
+                continue;
+            };
+            let (since, since_wall) =
+                state.alarms.get(key).map_or((now, wall), |alarm| (alarm.since, alarm.since_wall));
+            state.alarms.insert(key.to_owned(), Arc::new(Alarm { text, host: None, since, since_wall }));
         }
         touched
     }

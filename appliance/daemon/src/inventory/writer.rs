@@ -4,16 +4,16 @@
 use super::{
     backup,
     clock::BoxClock,
-    error::{StoreError, TransactError, panic_text},
+    error::{self, StoreError, TransactError, panic_text},
     file::StateLock,
     ids::IdMaker,
     rows::{execute, millis},
     snapshot::Snapshot,
-    telemetry::{self, Mailbox},
+    telemetry::{self, Mailbox, Telemetry},
     tx::Tx,
 };
 use imbl::OrdSet;
-use rackberry_core::{id::HostId, time::Timestamp};
+use rackberry_core::{id::HostId, text::CleanText, time::Timestamp};
 use rusqlite::Connection;
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -34,13 +34,19 @@ use tokio::{
 const BATCH: usize = 256;
 /// Between two snapshots that carry nothing but telemetry.
 const TELEMETRY_EVERY: Duration = Duration::from_millis(250);
-/// Between two writes of telemetry and clock.
+/// Between two writes of telemetry.
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(60);
+/// Between two writes of the clock alone: a card is not worn out by a box that does nothing, and after a power cut time stands
+/// still for as long as it had not been written.
+const CLOCK_EVERY: Duration = Duration::from_secs(600);
 const BACKUP_EVERY: Duration = Duration::from_secs(24 * 3600);
 /// A start this soon after the last backup makes none, so that a daemon that starts over and over keeps older ones.
 const BACKUP_AT_START_AFTER: Duration = Duration::from_secs(3600);
 /// Lines of history kept; the oldest go.
 const EVENTS_KEPT: i64 = 200_000;
+
+/// The alarm that tells of a disk that takes nothing.
+pub const DISK: &str = "card-write";
 
 /// What the thread is asked for.
 pub(super) enum Message {
@@ -112,6 +118,9 @@ pub(super) struct Writer {
     /// The snapshot misses telemetry.
     pub stale: bool,
     pub published: Instant,
+    pub clock_stored: Instant,
+    /// The disk took nothing when it was last asked to.
+    pub failing: bool,
 }
 
 impl Writer {
@@ -147,7 +156,7 @@ impl Writer {
             }
             if now >= housekeeping {
                 housekeeping = now + HOUSEKEEPING_EVERY;
-                self.keep_house();
+                self.keep_house(false);
                 self.back_up_if_due(BACKUP_EVERY);
             }
         };
@@ -207,6 +216,7 @@ impl Writer {
             stale: false,
         };
         let keep = step.run(&mut tx);
+        let trouble = if keep { None } else { last_error(tx.conn) };
         let Tx { state, changed, unsaved, stale, .. } = tx;
         if keep {
             self.state = state;
@@ -215,6 +225,9 @@ impl Writer {
             self.sql("RELEASE step")?;
             Ok(changed)
         } else {
+            if trouble.is_some() {
+                self.fares(trouble);
+            }
             // Where SQLite already rolled everything back (disk full, I/O error) this fails, and with it the commit.
             self.sql("ROLLBACK TO step")?;
             self.sql("RELEASE step")?;
@@ -233,8 +246,14 @@ impl Writer {
             }
             self.sql("COMMIT")?;
             self.commits.fetch_add(u64::from(wrote), Ordering::Relaxed);
-            Ok(value)
+            Ok((value, wrote))
         });
+        match &result {
+            Ok((_, false)) => {}
+            Ok((_, true)) => self.fares(None),
+            Err(error) => self.fares(error.disk()),
+        }
+        let result = result.map(|(value, _)| value);
         if result.is_err() && !self.conn.is_autocommit() {
             // The error of interest is the one that led here.
             let _ = self.sql("ROLLBACK");
@@ -242,12 +261,22 @@ impl Writer {
         result
     }
 
-    fn store_clock(&self) -> Result<(), StoreError> {
+    /// Says on the page what the disk does not take any more, or that it takes writes again.
+    fn fares(&mut self, trouble: Option<&'static str>) {
+        if trouble.is_some() || self.failing {
+            self.failing = trouble.is_some();
+            self.mailbox.put(Telemetry::Condition { key: DISK, text: trouble.map(CleanText::new) });
+        }
+    }
+
+    fn store_clock(&mut self) -> Result<(), StoreError> {
         let reading = self.clock.reading();
         let boottime = i64::try_from(reading.boottime.as_millis()).unwrap_or(i64::MAX);
         let row = (reading.boot, boottime, millis(reading.now), self.backup_at.map(millis));
         let sql = "UPDATE box SET boot = ?1, boottime = ?2, now = ?3, backup_at = ?4";
-        execute(&self.conn, sql, row, "store", "the clock").map(drop)
+        execute(&self.conn, sql, row, "store", "the clock").map(drop)?;
+        self.clock_stored = Instant::now();
+        Ok(())
     }
 
     fn sql(&self, sql: &'static str) -> Result<(), StoreError> {
@@ -256,7 +285,7 @@ impl Writer {
 
     fn publish(&mut self) {
         let now = self.clock.now();
-        let touched = self.mailbox.drain(&mut self.state, now);
+        let touched = self.mailbox.drain(&mut self.state, now, self.clock.wall());
         self.unsaved.extend(touched);
         self.state.version += 1;
         self.state.now = now;
@@ -266,7 +295,8 @@ impl Writer {
     }
 
     /// Writes telemetry and clock, and lets go of what is over.
-    fn keep_house(&mut self) {
+    fn keep_house(&mut self, at_end: bool) {
+        let clock = at_end || self.failing || self.clock_stored.elapsed() >= CLOCK_EVERY;
         let result = self.transaction(|writer| {
             for host in &writer.unsaved {
                 telemetry::save(&writer.conn, &writer.state, *host)?;
@@ -277,7 +307,7 @@ impl Writer {
             execute(conn, "DELETE FROM sessions WHERE expires <= ?1", [now], "end", "expired sessions")?;
             let sql = "DELETE FROM events WHERE seq <= (SELECT max(seq) FROM events) - ?1";
             execute(conn, sql, [EVENTS_KEPT], "drop", "the oldest events")?;
-            writer.store_clock()
+            if clock { writer.store_clock() } else { Ok(()) }
         });
         match result {
             Ok(()) => self.unsaved = OrdSet::new(),
@@ -309,7 +339,7 @@ impl Writer {
 
     fn finish(mut self) {
         self.publish();
-        self.keep_house();
+        self.keep_house(true);
         if let Some(backup) = self.backup.take() {
             let _ = backup.join();
         }
@@ -319,6 +349,13 @@ impl Writer {
         drop(self.conn);
         drop(self.lock);
     }
+}
+
+/// What the disk had to do with the statement that failed last.
+fn last_error(conn: &Connection) -> Option<&'static str> {
+    // SAFETY: the handle belongs to this open connection, which nobody else uses meanwhile; the call only reads from it.
+    let code = unsafe { rusqlite::ffi::sqlite3_extended_errcode(conn.handle()) };
+    error::disk(rusqlite::ffi::Error::new(code).code)
 }
 
 enum Wake {

@@ -16,13 +16,19 @@ use std::{
 /// How much of the start is kept for recognising the packing.
 const HEAD: usize = 16;
 
+/// Bytes that an import leaves free: images and state may share a disk, and the state has to go on.
+const RESERVE: u64 = 64 << 20;
+/// Bytes between two looks at the room that is left.
+const LOOK_EVERY: u64 = 4 << 20;
+
 /// Why an import did not end; nothing of it is kept.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
     #[error("cannot {doing} {}", path.display())]
     Io { doing: &'static str, path: PathBuf, source: io::Error },
     #[error(
-        "Not enough room: the disk with the images is full after {written} bytes. Remove an image that no host uses."
+        "Not enough room: after {written} bytes the disk with the images has only the 64 MB left that the box keeps free for \
+         itself. Remove an image that no host uses."
     )]
     Full { written: u64 },
     #[error("The file does not match the digest that was given: it has {found}, {wanted} was wanted. It was not kept.")]
@@ -40,6 +46,8 @@ pub struct Import {
     hash: Sha256,
     head: Vec<u8>,
     written: u64,
+    /// After so many bytes the room that is left is looked at again.
+    look_at: u64,
     finished: bool,
 }
 
@@ -62,6 +70,7 @@ impl Import {
             hash: Sha256::new(),
             head: Vec::new(),
             written: 0,
+            look_at: 0,
             finished: false,
         })
     }
@@ -71,6 +80,13 @@ impl Import {
     /// # Errors
     /// [`ImportError::Full`] or what the disk said.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), ImportError> {
+        if self.written >= self.look_at {
+            self.look_at = self.written + LOOK_EVERY;
+            let room = rustix::fs::fstatvfs(&self.file).map(|fs| fs.f_bavail.saturating_mul(fs.f_frsize));
+            if room.is_ok_and(|room| room < RESERVE + LOOK_EVERY) {
+                return Err(ImportError::Full { written: self.written });
+            }
+        }
         self.file.write_all(bytes).map_err(|source| match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ImportError::Full { written: self.written },
             _ => ImportError::Io { doing: "write", path: self.path.clone(), source },

@@ -129,6 +129,9 @@ async fn import(call: Call) -> Result<Image, Error> {
 }
 
 async fn take_in(state: State, actor: Actor, wanted: Wanted, body: &mut Upload) -> Result<Image, Error> {
+    if let Some(why) = state.sensors.refusal() {
+        return Err(Error::Conflict(why.to_owned()));
+    }
     let name = CleanText::new(&wanted.name);
     if name.is_empty() {
         return Err(Error::Fields(vec![("name".to_owned(), "An image needs a name.".to_owned())]));
