@@ -134,6 +134,8 @@ sed 's!^\. /usr/lib.*!!; s!^PATH=.*!!' "$here/../rootfs-overlay/usr/lib/rackberr
 set -- functions
 # shellcheck source=/dev/null
 . "$work/guard"
+# shellcheck disable=SC2034 # for judge
+anew() { ended=0 times=0 first=0; }
 run() { # FROM TO: the other deeds than to feed, each with its second; `word` says when the last word came
     said=''
     up=$1
@@ -156,10 +158,16 @@ is 'one that never speaks has until its start is over' "$(run 1 120)" ' 120:star
 # shellcheck disable=SC2034 # for judge
 until=''
 word() { if [ "$1" -lt 100 ]; then echo "$1"; else echo 99; fi; }
+anew
 is 'one that falls silent is ended at once, and the box a minute later' "$(run 0 168)" ' 108:end 168:starve'
 word() { if [ "$1" -lt 100 ] || [ "$1" -gt 115 ]; then echo "$1"; else echo 99; fi; }
+anew
 is 'one that comes back is left alone' "$(run 0 500)" ' 108:end'
 word() { echo $(($1 - $1 % 9)); }
+anew
 is 'a slow one that speaks is left alone' "$(run 0 500)" nothing
+word() { echo $(($1 - $1 % 20)); }
+anew
+is 'one that falls silent again and again is ended four times' "$(run 0 90)" ' 9:end 29:end 49:end 69:end 89:starve'
 
 echo "slots, table and guard: $passed checks passed"

@@ -1,7 +1,7 @@
 //! The SD card as it is written to a card: it boots, serves, lets in by SSH whom its settings name, falls back to the other slot,
 //! and loses nothing in a power cut.
 //!
-//! `RACKBERRY_SOAK=1` cuts the power 20 times instead of 4.
+//! `RACKBERRY_SOAK=1` cuts the power 20 times instead of 4, hangs the program and its guard, and measures what an idle box writes.
 
 #![allow(clippy::indexing_slicing, reason = "a JSON value indexed by a name that it lacks is null, never a panic")]
 
@@ -322,5 +322,66 @@ fn it_boots_on_a_raspberry_pi_3_from_its_card_slot() -> Result<()> {
         }
     };
     ensure!(ways == "publickey,password", "asked for passwords the box takes {ways}");
+    Ok(())
+}
+
+/// Kibibytes written to the whole card since its kernel's start: sectors, the tenth column of /proc/diskstats.
+fn written(vm: &mut Vm) -> Result<u64> {
+    let said = shell(vm, "sync; . /run/card/env; cat /proc/diskstats", LIMIT)?;
+    let mut lines = said.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let whole = lines.find(|words| words.get(2).is_some_and(|name| matches!(*name, "vda" | "mmcblk0")));
+    let sectors = whole.and_then(|words| words.get(9)?.parse::<u64>().ok());
+    Ok(sectors.with_context(|| format!("no disk in {said}"))? / 2)
+}
+
+#[test]
+fn a_hung_program_is_started_again_a_hung_guard_resets_the_box_and_idle_it_hardly_writes() -> Result<()> {
+    if std::env::var_os("RACKBERRY_SOAK").is_none() {
+        println!("not run: it takes half an hour; RACKBERRY_SOAK=1 runs it");
+        return Ok(());
+    }
+    let (ns, card) = (network()?, Card::new(SIZE, SETTINGS)?);
+    let mut vm = card.watched_machine()?.start(&ns, "box")?;
+    ready(&ns, &vm, 0)?;
+    let said = shell(
+        &mut vm,
+        "cat /proc/sys/net/ipv4/neigh/default/gc_thresh3; ls /dev/watchdog; ps | grep -c '[w]atchdog -F'",
+        LIMIT,
+    )?;
+    ensure!(said.contains("16384") && said.contains("\n/dev/watchdog\n0"), "the guard took over: {said}");
+
+    let minutes: u64 = std::env::var("RACKBERRY_IDLE_MINUTES").ok().and_then(|text| text.parse().ok()).unwrap_or(15);
+    // The start's own writes are over by then.
+    std::thread::sleep(Duration::from_secs(90));
+    let before = written(&mut vm)?;
+    std::thread::sleep(Duration::from_secs(60 * minutes));
+    let kibibytes = written(&mut vm)? - before;
+    let hour = kibibytes * 60 / minutes;
+    println!("card: idle, {kibibytes} KiB written in {minutes} min, {hour} KiB in an hour");
+
+    // A fifth one within ten minutes would start the box again.
+    let hangs = 4;
+    let mut worst = Duration::ZERO;
+    for hang in 0..hangs {
+        let mark = vm.console().mark();
+        shell(
+            &mut vm,
+            "for p in $(pidof rackberry); do case $(tr '\\0' ' ' </proc/$p/cmdline) in *' serve '*) kill -STOP $p;; esac; done",
+            LIMIT,
+        )?;
+        let began = Instant::now();
+        vm.wait_after(mark, "the program has been silent", LIMIT)?;
+        ready(&ns, &vm, mark)?;
+        worst = worst.max(began.elapsed());
+        println!("card: hang {hang}: served again after {} s", began.elapsed().as_secs());
+    }
+    println!("card: {hangs} times SIGSTOP, served again after {} s at most", worst.as_secs());
+
+    let mark = vm.console().mark();
+    vm.type_text("for p in $(pidof guard); do kill -STOP $p; done\n")?;
+    let began = Instant::now();
+    ready(&ns, &vm, mark)?;
+    println!("card: the guard hangs: reset, and served again after {} s", began.elapsed().as_secs());
+    ensure!(hour <= 1024, "an idle box writes {hour} KiB in an hour");
     Ok(())
 }

@@ -108,14 +108,26 @@ impl Card {
     /// # Errors
     /// When the kernel's arguments cannot be read.
     pub fn machine(&self, firmware: Firmware) -> Result<Builder> {
+        // QEMU's Pi resets itself as soon as its watchdog is started.
+        self.machine_with(firmware, &["rackberry.nowatchdog"])
+    }
+
+    /// QEMU's own board with a watchdog that resets it, as a Pi has one.
+    ///
+    /// # Errors
+    /// As [`Card::machine`].
+    pub fn watched_machine(&self) -> Result<Builder> {
+        Ok(self.machine_with(Firmware::ArmKernel, &[])?.extra(&["-device", "i6300esb"]))
+    }
+
+    fn machine_with(&self, firmware: Firmware, words: &[&str]) -> Result<Builder> {
         let file = |name: &str| self.folder.path().join(name).display().to_string();
         let cmdline = std::fs::read_to_string(self.folder.path().join("cmdline.txt"))?;
         // The card's consoles are a Pi's; the kernel gives up at the first of them that a board lacks.
-        let words = cmdline.split_whitespace().filter(|word| !word.starts_with("console="));
+        let usual = cmdline.split_whitespace().filter(|word| !word.starts_with("console="));
         let console = if firmware == Firmware::Pi3Kernel { "console=ttyS1,115200" } else { "console=ttyAMA0" };
-        // QEMU's Pi resets itself as soon as its watchdog is started.
-        let own = [console, "rackberry.shell", "rackberry.nowatchdog"];
-        let append = own.into_iter().chain(words).collect::<Vec<_>>();
+        let own = [console, "rackberry.shell"];
+        let append = own.into_iter().chain(words.iter().copied()).chain(usual).collect::<Vec<_>>();
         let (kernel, initramfs) = (file("vmlinuz"), file("initramfs.img"));
         // The same address at each start, as the same board would have: neighbours remember it.
         let builder = Vm::builder(firmware).disk_file(self.path()).memory(512).mac(Some("52:54:00:77:0c:00"));

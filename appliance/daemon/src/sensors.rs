@@ -219,9 +219,20 @@ fn read(sys: &Path, state_dir: &Path) -> Readings {
         errors: each(&sys.join("fs/ext4"))
             .filter_map(|system| Some((name(&system), text(&system.join("errors_count"))?.parse().ok()?)))
             .collect(),
-        read_only: state.as_ref().is_some_and(|state| state.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY)),
+        read_only: state.as_ref().is_some_and(|state| state.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY))
+            || gave_up(state_dir).unwrap_or(false),
         free: state.map(|state| state.f_bavail.saturating_mul(state.f_frsize)),
     }
+}
+
+/// A file system that met errors takes no more writes, and newer kernels say so among its options alone (proc(5), mountinfo).
+fn gave_up(folder: &Path) -> Option<bool> {
+    let device = rustix::fs::stat(folder).ok()?.st_dev;
+    let device = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
+    let mounts = text(Path::new("/proc/self/mountinfo"))?;
+    let mount = mounts.lines().find(|line| line.split(' ').nth(2) == Some(&device))?;
+    let options = mount.rsplit(' ').next()?;
+    Some(options.split(',').any(|option| option == "ro" || option == "emergency_ro"))
 }
 
 /// By the kernel's driver (raspberrypi-hwmon), else by the firmware's word as Raspberry Pi's own kernel shows it.

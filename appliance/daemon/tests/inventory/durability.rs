@@ -1,7 +1,7 @@
 //! Commits: shared, durable before the answer, and nothing of what failed.
 
 use crate::support::*;
-use rackberry::inventory::{OpenOptions, StoreError, TransactError};
+use rackberry::inventory::{Clock as _, OpenOptions, StoreError, TransactError};
 use rackberry_core::{
     event::{Actor, EventKind},
     time::{Timestamp, WallTime},
@@ -255,4 +255,58 @@ async fn settings_keep_their_type() {
     assert_eq!(look(&inventory, |tx| tx.setting::<u32>("limit").unwrap()).await, Some(7));
     assert!(look(&inventory, |tx| tx.setting::<String>("limit")).await.is_err());
     assert_eq!(look(&inventory, |tx| tx.setting::<u32>("other").unwrap()).await, None);
+}
+
+#[tokio::test]
+async fn wall_clock_jumps_of_ten_years_and_restarts_end_nothing_early_and_revive_nothing() {
+    const JUMPS: u32 = 1000;
+    const TEN_YEARS: i64 = 10 * 365 * 86_400_000;
+    let dir = tempfile::tempdir().unwrap();
+    let clock = HandClock::new();
+    let mut inventory = open_by(dir.path(), &clock);
+    let host = observe(&inventory, asks(1, None, None)).await.id;
+    // What has passed while the box ran, which is all that may count.
+    let mut passed = Duration::ZERO;
+    let mut given: Vec<(rackberry_core::image::Digest, Duration)> = Vec::new();
+    let (mut lived, mut over, mut random) = (0_u32, 0_u32, 0x2545_f491_4f6c_dd1d_u64);
+    for jump in 0..JUMPS {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        let step = Duration::from_secs(random % 600);
+        clock.pass(step);
+        passed += step;
+        let sign = if random & 1 == 0 { 1 } else { -1 };
+        clock.set_wall(clock.wall().0.saturating_add(sign * TEN_YEARS));
+        match random >> 8 & 15 {
+            0 => {
+                inventory.close().await;
+                clock.power_cycle();
+                inventory = open_by(dir.path(), &clock);
+            }
+            1 => {
+                inventory.close().await;
+                inventory = open_by(dir.path(), &clock);
+            }
+            _ => {}
+        }
+        let mut bytes = [0; 32];
+        bytes[..4].copy_from_slice(&jump.to_le_bytes());
+        let hash = rackberry_core::image::Digest(bytes);
+        let purpose = rackberry::inventory::TokenPurpose::FirstBoot;
+        inventory.transact(move |tx| tx.add_token(hash, host, None, purpose, mac(1))).await.unwrap();
+        given.push((hash, passed));
+        let recent = given[given.len().saturating_sub(40)..].to_vec();
+        let there: Vec<bool> =
+            look(&inventory, move |tx| recent.iter().map(|(hash, _)| tx.token(*hash).unwrap().is_some()).collect())
+                .await;
+        for ((_, at), there) in given[given.len().saturating_sub(40)..].iter().zip(there) {
+            let age = passed - *at;
+            assert_eq!(there, age < rackberry::inventory::UNUSED_TTL, "jump {jump}: a token of age {age:?}");
+            lived += u32::from(there);
+            over += u32::from(!there);
+        }
+    }
+    println!("{JUMPS} jumps: {lived} looks at tokens that live, {over} at those that are over, none wrong");
+    assert!(lived > 1000 && over > 1000, "{lived} {over}");
 }

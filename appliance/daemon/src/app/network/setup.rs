@@ -36,6 +36,13 @@ pub(super) async fn setup(state: &State, config: &Config, facts: LinkFacts) -> R
     let mut random = [0; 8];
     getrandom::fill(&mut random).map_err(|_| NetworkError::Random)?;
     let (subnet, relayed) = subnets(config, &facts);
+    if let Some((first, last)) = subnet.pool {
+        let most = std::fs::read_to_string("/proc/sys/net/ipv4/neigh/default/gc_thresh3").ok();
+        let most = most.and_then(|text| text.trim().parse().ok());
+        if let Some(warning) = too_many(u32::from(last).saturating_sub(u32::from(first)).saturating_add(1), most) {
+            tracing::warn!("{warning}");
+        }
+    }
     let pools = std::iter::once(&subnet)
         .chain(&relayed)
         .filter_map(|subnet| {
@@ -69,6 +76,15 @@ pub(super) async fn setup(state: &State, config: &Config, facts: LinkFacts) -> R
         look_wait: config.dhcp_look,
         facts,
     })
+}
+
+/// What is to be said where the kernel remembers fewer neighbours than there may be clients.
+fn too_many(clients: u32, neighbours: Option<u32>) -> Option<String> {
+    let neighbours = neighbours.filter(|most| *most < clients)?;
+    Some(format!(
+        "the pool has {clients} addresses, and this kernel remembers {neighbours} neighbours for all interfaces together: beyond \
+         it packets are lost. If there are as many machines, raise net.ipv4.neigh.default.gc_thresh3 (sysctl)"
+    ))
 }
 
 /// The link's own subnet as the settings have it, and the others.
@@ -184,4 +200,19 @@ fn booted_recently(entry: &HostEntry, now: Timestamp) -> bool {
         || entry.trace.as_ref().is_some_and(|trace| {
             trace.stations.iter().any(|(station, at, _)| *station >= Station::Loader && now.since(*at) < RECENT)
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::too_many;
+
+    #[test]
+    fn a_pool_beyond_the_kernels_neighbours_is_told_of() {
+        assert!(
+            too_many(1025, Some(1024))
+                .is_some_and(|warning| warning.contains("1025") && warning.contains("gc_thresh3"))
+        );
+        assert_eq!(too_many(1024, Some(1024)), None);
+        assert_eq!(too_many(65_536, None), None, "where the kernel does not say");
+    }
 }
