@@ -159,15 +159,15 @@ is 'one that never speaks has until its start is over' "$(run 1 120)" ' 120:star
 until=''
 word() { if [ "$1" -lt 100 ]; then echo "$1"; else echo 99; fi; }
 anew
-is 'one that falls silent is ended at once, and the box a minute later' "$(run 0 168)" ' 108:end 168:starve'
-word() { if [ "$1" -lt 100 ] || [ "$1" -gt 115 ]; then echo "$1"; else echo 99; fi; }
+is 'one that falls silent is ended at once, and the box a minute later' "$(run 0 175)" ' 115:end 175:starve'
+word() { if [ "$1" -lt 100 ] || [ "$1" -gt 125 ]; then echo "$1"; else echo 99; fi; }
 anew
-is 'one that comes back is left alone' "$(run 0 500)" ' 108:end'
-word() { echo $(($1 - $1 % 9)); }
+is 'one that comes back is left alone' "$(run 0 500)" ' 115:end'
+word() { echo $(($1 - $1 % 16)); }
 anew
 is 'a slow one that speaks is left alone' "$(run 0 500)" nothing
-word() { echo $(($1 - $1 % 20)); }
+word() { echo $(($1 - $1 % 30)); }
 anew
-is 'one that falls silent again and again is ended four times' "$(run 0 90)" ' 9:end 29:end 49:end 69:end 89:starve'
+is 'one that falls silent again and again is ended four times' "$(run 0 140)" ' 16:end 46:end 76:end 106:end 136:starve'
 
 echo "slots, table and guard: $passed checks passed"

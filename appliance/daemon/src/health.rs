@@ -40,7 +40,7 @@ impl Part {
     #[must_use]
     pub const fn bound(self) -> Duration {
         match self {
-            Part::Dhcp => Duration::from_secs(12),
+            Part::Dhcp => Duration::from_secs(15),
             Part::Http | Part::Database => Duration::from_secs(20),
         }
     }

@@ -27,8 +27,8 @@ pub struct Heartbeat {
 
 impl Heartbeat {
     /// Starts it. Each second with a good verdict the service manager gets `WATCHDOG=1`, if it asked for that, and `file`
-    /// the seconds of the boot-time clock, in ten places and with a line feed; without one they get nothing, and the service
-    /// manager is told once to act now.
+    /// the seconds of the boot-time clock, in ten places and with a line feed; without one they are told once to act now,
+    /// the file by a 0, and get nothing more.
     ///
     /// # Errors
     /// When the thread cannot be started.
@@ -50,7 +50,7 @@ impl Heartbeat {
                 if verdict.is_good() {
                     beat(watched, file.as_ref());
                 } else if good {
-                    tell(watched, verdict);
+                    tell(watched, file.as_ref(), verdict);
                 }
                 good = verdict.is_good();
             }
@@ -73,19 +73,23 @@ fn beat(watched: bool, file: Option<&PathBuf>) {
     if watched {
         let _ = sd_notify::notify(&[NotifyState::Watchdog]);
     }
+    write(file, rustix::time::clock_gettime(rustix::time::ClockId::Boottime).tv_sec);
+}
+
+fn write(file: Option<&PathBuf>, seconds: i64) {
     let Some(path) = file else { return };
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime).tv_sec;
     // One write of the same length each time: a reader sees the old number or the new one.
-    let write = |file: File| file.write_all_at(format!("{now:>10}\n").as_bytes(), 0);
+    let write = |file: File| file.write_all_at(format!("{seconds:>10}\n").as_bytes(), 0);
     let open = File::options().write(true).create(true).truncate(false).mode(0o644).open(path);
     if let Err(error) = open.and_then(write) {
         tracing::warn!(%error, path = %path.display(), "the heartbeat is not written");
     }
 }
 
-fn tell(watched: bool, verdict: Verdict) {
+fn tell(watched: bool, file: Option<&PathBuf>, verdict: Verdict) {
     tracing::error!("the box is not well, and no watchdog is fed any more: {verdict}");
     if watched {
         let _ = sd_notify::notify(&[NotifyState::WatchdogTrigger]);
     }
+    write(file, 0);
 }
