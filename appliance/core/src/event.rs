@@ -253,6 +253,10 @@ pub enum EventKind {
     BoxStarted {
         version: CleanText,
     },
+    /// A person has the box change its own version.
+    BoxUpdate {
+        what: CleanText,
+    },
     LadderMoved {
         to: CleanText,
         reason: CleanText,

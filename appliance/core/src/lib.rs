@@ -12,6 +12,7 @@
 //! | [`profile`] | an installable system: `profile.toml`, parameters, templates |
 //! | [`install`] | one run of a workflow on one host: the state machine, the Arm, the plan |
 //! | [`status`] | what a host is doing, in one word and one sentence |
+//! | [`update`] | the box's own SD card: which slot starts, which bundle is taken, when a version has proved itself |
 //! | [`agent`] | the words the agent and the box exchange, one source for both ends |
 //! | [`dhcp`] | (feature) what to answer to a DHCP packet |
 //! | [`boot`] | (feature) what a network-booting host is given |
@@ -19,7 +20,7 @@
 //!
 //! Rules: no tokio, database, files, sockets, clock or randomness in here; time, identifiers and random bytes are
 //! passed in. Imports point one way: `{ text, time, id, option } <- { host, hardware, image, event } <- task <- { workflow,
-//! agent } <- profile <- install <- { dhcp, boot, status, display }`, and the last ones never import each other.
+//! agent } <- profile <- install <- { dhcp, boot, status, display, update }`, and the last ones never import each other.
 
 pub mod agent;
 #[cfg(feature = "boot")]
@@ -40,4 +41,5 @@ pub mod status;
 pub mod task;
 pub mod text;
 pub mod time;
+pub mod update;
 pub mod workflow;
