@@ -37,6 +37,9 @@ pub struct Recovery {
     pub set_aside: PathBuf,
     /// The backup in its place; none if none was sound, so that the inventory begins empty.
     pub restored: Option<PathBuf>,
+    /// The former file is sound, but of a later version: this one was gone back to.
+    #[serde(default)]
+    pub newer: bool,
 }
 
 /// The database, ours alone.
@@ -66,14 +69,26 @@ pub(super) fn open(state_dir: &Path, restore: Option<&Path>) -> Result<Opened, O
             let source = io::Error::new(io::ErrorKind::InvalidData, "it is no sound inventory");
             return Err(OpenError::File { doing: "restore", path: backup.to_owned(), source });
         }
-        Some(replace(&path, &[backup.to_owned()]).map_err(at("restore", &path))?)
-    } else if lost(&path, state_dir)? {
-        let backups = backup::newest_first(state_dir);
-        let usable: Vec<PathBuf> =
-            backups.into_iter().filter(|backup| matches!(check(backup), Ok(Soundness::Sound))).collect();
-        Some(replace(&path, &usable).map_err(at("set aside", &path))?)
+        Some(replace(&path, &[backup.to_owned()], false).map_err(at("restore", &path))?)
     } else {
-        None
+        match lost(&path, state_dir) {
+            Ok(false) => None,
+            Ok(true) => {
+                let backups = backup::newest_first(state_dir);
+                let usable: Vec<PathBuf> =
+                    backups.into_iter().filter(|backup| matches!(check(backup), Ok(Soundness::Sound))).collect();
+                Some(replace(&path, &usable, false).map_err(at("set aside", &path))?)
+            }
+            // An update was rolled back. What it copied before its first change of format is what this version knows.
+            Err(error @ OpenError::NewerSchema { .. }) => {
+                let before = backup::before_format(state_dir, known_format());
+                if !matches!(check(&before), Ok(Soundness::Sound)) {
+                    return Err(error);
+                }
+                Some(replace(&path, &[before], true).map_err(at("set aside", &path))?)
+            }
+            Err(error) => return Err(error),
+        }
     };
     private_file(&path).map_err(at("create", &path))?;
     let conn = connect(&path, state_dir)?;
@@ -227,7 +242,7 @@ fn check(path: &Path) -> Result<Soundness, OpenError> {
 ///
 /// The copy is whole, and marked as [`RESTORED`], before anything is moved, and an [`unfinished`] move is taken up again:
 /// no power cut makes the inventory begin empty, or lets a permission to erase that the backup knows live again.
-fn replace(path: &Path, backups: &[PathBuf]) -> io::Result<Recovery> {
+fn replace(path: &Path, backups: &[PathBuf], newer: bool) -> io::Result<Recovery> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let numbered = |number: u32| folder.join(format!("{NAME}.broken-{number}"));
     let beside = |path: &Path, suffix: &str| PathBuf::from(format!("{}{suffix}", path.display()));
@@ -235,7 +250,7 @@ fn replace(path: &Path, backups: &[PathBuf]) -> io::Result<Recovery> {
     let last = taken.last().copied().unwrap_or(0);
     let present = path.try_exists()?;
     let set_aside = numbered(if present { last.saturating_add(1) } else { last });
-    let recovery = Recovery { set_aside, restored: backups.first().cloned() };
+    let recovery = Recovery { set_aside, restored: backups.first().cloned(), newer };
     if let Some(backup) = &recovery.restored {
         prepare(&unfinished(path), backup, &recovery)?;
         sync_folder(folder)?;

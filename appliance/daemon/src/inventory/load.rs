@@ -24,7 +24,7 @@ use rackberry_core::{
 };
 use rusqlite::Connection;
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
@@ -140,9 +140,16 @@ fn snapshot(conn: &Connection, box_id: BoxId) -> Result<Snapshot, StoreError> {
 
 /// A backup is older than what happened: nothing in it may erase, and nothing that expired since may live again.
 fn after_recovery(tx: &mut Tx<'_>, recovery: &Recovery) -> Result<(), StoreError> {
-    let Recovery { set_aside, restored } = recovery;
+    let Recovery { set_aside, restored, newer } = recovery;
     let aside = set_aside.display();
     let text = match restored {
+        // An alarm is short: the files lie in the state folder.
+        Some(_) if *newer => format!(
+            "An update was undone: the inventory is the one from before it. Missing: {} (kept as {}). Running installs were \
+             cancelled, everybody was logged out, API tokens are void.",
+            missed(tx, set_aside),
+            set_aside.file_name().unwrap_or_default().to_string_lossy()
+        ),
         Some(backup) => format!(
             "The inventory was replaced by its backup {}; the former file is {aside}. Running installs were cancelled, \
              everybody was logged out, and API tokens are void.",
@@ -167,6 +174,34 @@ fn after_recovery(tx: &mut Tx<'_>, recovery: &Recovery) -> Result<(), StoreError
     tx.state.api_tokens.clear();
     tx.forget_setting(file::RESTORED)?;
     tx.raise_alarm("inventory-restored", None, CleanText::new(&text))
+}
+
+/// What stands in a later inventory and not in this one, as far as it can be read: the hosts by their names.
+fn missed(tx: &Tx<'_>, later: &Path) -> String {
+    const NAMED: usize = 3;
+    let read = || -> rusqlite::Result<(Vec<String>, i64)> {
+        let conn = file::open_read_only(later)?;
+        let mut statement = conn.prepare("SELECT json FROM hosts")?;
+        let rows = statement.query_map([], |row| row.get::<_, String>(0))?.collect::<rusqlite::Result<Vec<_>>>()?;
+        let events = conn.query_row("SELECT count(*) FROM events", [], |row| row.get::<_, i64>(0))?;
+        Ok((rows, events))
+    };
+    let Ok((rows, events)) = read() else { return "whatever was recorded since".to_owned() };
+    let known: Vec<&str> = tx.state.hosts.values().map(|entry| entry.host.name.as_str()).collect();
+    let names = rows.iter().filter_map(|json| {
+        let host: serde_json::Value = serde_json::from_str(json).ok()?;
+        let name = rackberry_core::text::clean(host.get("name")?.as_str()?, 64);
+        (!known.contains(&name.as_str())).then_some(name)
+    });
+    let names: Vec<String> = names.collect();
+    let own: i64 = tx.conn.query_row("SELECT count(*) FROM events", [], |row| row.get(0)).unwrap_or_default();
+    let shown = names.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let hosts = match names.len() {
+        0 => "no host".to_owned(),
+        count if count <= NAMED => format!("the hosts {shown}"),
+        count => format!("the hosts {shown} and {} more", count - NAMED),
+    };
+    format!("{hosts}, and {} events", events.saturating_sub(own).max(0))
 }
 
 /// Runs a step before the thread exists.

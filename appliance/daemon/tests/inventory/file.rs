@@ -40,6 +40,61 @@ async fn a_newer_format_is_refused_and_left_alone() {
     assert!(path.exists());
 }
 
+#[tokio::test]
+async fn after_a_roll_back_the_copy_from_before_the_update_is_used_and_what_is_missing_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let inventory = open(dir.path());
+    let kept = observe(&inventory, asks(1, Some(1), None)).await;
+    let install = arm(&inventory, kept.id).await;
+    // A later version, which knows one format more: it copies, changes the format, and goes on.
+    let database = rusqlite::Connection::open(dir.path().join(DATABASE)).unwrap();
+    let format: i64 = database.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
+    let copy = dir.path().join(format!("backups/before-format-{}.db", format + 1));
+    inventory.backup(&copy).await.unwrap();
+    let lost = observe(&inventory, asks(2, Some(2), None)).await;
+    inventory.close().await;
+    database.execute_batch("CREATE TABLE later (x)").unwrap();
+    database.pragma_update(None, "user_version", format + 1).unwrap();
+    drop(database);
+
+    let inventory = open(dir.path());
+    let recovery = inventory.recovery().unwrap().clone();
+    assert_eq!(recovery.restored, Some(copy));
+    let snapshot = inventory.snapshot();
+    assert_eq!(snapshot.host(kept.id).unwrap().host, kept);
+    assert!(snapshot.host(lost.id).is_none());
+    let text = snapshot.alarms["inventory-restored"].text.to_string();
+    for wanted in
+        ["An update was undone", lost.name.as_str(), recovery.set_aside.file_name().unwrap().to_str().unwrap()]
+    {
+        assert!(text.contains(wanted), "{wanted} is not in: {text}");
+    }
+    assert_eq!(snapshot.install(install.id).unwrap().state.phase, Phase::Cancelled);
+    // The later one is whole, for the version that knows it.
+    let later = rusqlite::Connection::open(&recovery.set_aside).unwrap();
+    let hosts: i64 = later.query_row("SELECT count(*) FROM hosts", [], |row| row.get(0)).unwrap();
+    assert_eq!(hosts, 2);
+    inventory.close().await;
+    assert!(open(dir.path()).recovery().is_none());
+}
+
+#[tokio::test]
+async fn after_a_roll_back_without_a_sound_copy_nothing_is_touched() {
+    let dir = tempfile::tempdir().unwrap();
+    open(dir.path()).close().await;
+    let path = dir.path().join(DATABASE);
+    let database = rusqlite::Connection::open(&path).unwrap();
+    let format: i64 = database.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
+    database.pragma_update(None, "user_version", format + 1).unwrap();
+    drop(database);
+    fs::create_dir_all(dir.path().join("backups")).unwrap();
+    fs::write(dir.path().join(format!("backups/before-format-{}.db", format + 1)), "noise").unwrap();
+    let before = fs::read(&path).unwrap();
+    let error = Inventory::open(OpenOptions::new(dir.path())).unwrap_err();
+    assert!(matches!(error, OpenError::NewerSchema { .. }));
+    assert_eq!(fs::read(&path).unwrap(), before);
+}
+
 /// Overwrites everything after the header of the first page.
 fn damage(path: &Path) {
     let mut bytes = fs::read(path).unwrap();
