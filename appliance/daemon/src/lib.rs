@@ -16,6 +16,7 @@
 //! | [`display`] | what the display of the box shows |
 //! | [`consent`] | the question at the display, may this disk be erased |
 //! | [`boot`] | who asks to boot, what it is given, and that it is written down |
+//! | [`update`] | updates of the SD card: what may be written to it, and who does |
 //! | [`dhcp`] | the DHCP shell: owns the leases |
 //! | [`tftp`] | the TFTP shell |
 //! | [`http`] | boot, agents, API and pages |
@@ -25,7 +26,7 @@
 //! | [`cli`] | the command line's other half: speaks to a running daemon |
 //!
 //! Imports point one way: `{ config, log, net, gpio, inventory, catalog, auth, media, health,
-//! sensors } <- { boot, card, consent, display } <- {
+//! sensors } <- { boot, card, consent, display, update } <- {
 //! dhcp, tftp, http, reconcile, oled, cli } <- app <- main`; `cli` imports none of them.
 
 pub mod app;
@@ -49,6 +50,7 @@ pub mod oled;
 pub mod reconcile;
 pub mod sensors;
 pub mod tftp;
+pub mod update;
 
 /// An error and all its causes in one line.
 #[must_use]

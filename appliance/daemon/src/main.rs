@@ -16,6 +16,7 @@ use rackberry::{
     config::{Config, Origin},
     inventory::{Inventory, OpenOptions},
     net::{FixedAddress, NetUp},
+    update,
 };
 use serde_json::{Value, json};
 use std::{
@@ -65,12 +66,12 @@ fn is_usage(error: &anyhow::Error) -> bool {
 
 fn run(cli: &Cli, shown: &Shown) -> anyhow::Result<()> {
     match &cli.command {
-        Command::Serve(ServeArgs { file, card, heartbeat, sys }) => {
+        Command::Serve(ServeArgs { file, card, heartbeat, sys, updates }) => {
             let start = match card {
                 Some(card) => card::look(card).into(),
                 None => Start::new(load(file)?),
             };
-            serve(cli, Start { heartbeat: heartbeat.clone(), sys: sys.clone(), ..start })
+            serve(cli, Start { heartbeat: heartbeat.clone(), sys: sys.clone(), updates: updates.clone(), ..start })
         }
         Command::CardSetup(args) => card_setup(cli, args, shown),
         Command::CheckConfig { file } => {
@@ -93,6 +94,18 @@ fn run(cli: &Cli, shown: &Shown) -> anyhow::Result<()> {
             let sentence = "The backup is in place; the former inventory was set aside beside it.";
             shown.done(&json!({ "restored": file }), sentence);
             Ok(())
+        }
+        Command::UpdateHelper(args) => {
+            rackberry::log::start();
+            let setup = update::Setup {
+                env: args.env.clone(),
+                socket: args.socket.clone(),
+                bundle: update::bundle_path(&cli.state_dir),
+                record: args.record.clone(),
+                key: args.key.clone(),
+                trial: args.trial.clone(),
+            };
+            match update::run(&setup)? {}
         }
         Command::Openapi => {
             let document = rackberry::http::api::openapi::document();
@@ -259,7 +272,16 @@ mod tests {
         let missing: Vec<&String> = called.difference(&typed).collect();
         assert!(missing.is_empty(), "rows name commands that there are not: {missing:?}");
         // On this machine alone, or another form of a call that is there.
-        let apart = ["serve", "card-setup", "check-config", "config show", "config sample", "net-up", "restore"];
+        let apart = [
+            "serve",
+            "card-setup",
+            "check-config",
+            "config show",
+            "config sample",
+            "net-up",
+            "restore",
+            "update-helper",
+        ];
         let forms = ["host import", "profile show", "user role"];
         let left: Vec<&String> =
             typed.difference(&called).filter(|typed| !apart.iter().chain(&forms).any(|known| known == typed)).collect();

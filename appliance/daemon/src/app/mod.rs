@@ -19,6 +19,7 @@ use crate::{
     inventory::{Inventory, OpenOptions, StoreError, TransactError},
     media::Media,
     oled, reconcile, sensors,
+    update::{self, Updates},
 };
 use listeners::Listeners;
 use rackberry_core::{
@@ -73,13 +74,15 @@ pub struct Start {
     pub heartbeat: Option<PathBuf>,
     /// Where the kernel shows the hardware; `/sys` but in tests.
     pub sys: PathBuf,
+    /// The socket of who may write the SD card.
+    pub updates: Option<PathBuf>,
 }
 
 impl Start {
     /// With these settings and nothing else.
     #[must_use]
     pub fn new(config: Config) -> Self {
-        Start { config, owner: None, mistakes: Vec::new(), heartbeat: None, sys: "/sys".into() }
+        Start { config, owner: None, mistakes: Vec::new(), heartbeat: None, sys: "/sys".into(), updates: None }
     }
 }
 
@@ -92,6 +95,7 @@ impl From<card::Look> for Start {
             mistakes,
             heartbeat: None,
             sys: "/sys".into(),
+            updates: None,
         }
     }
 }
@@ -103,6 +107,7 @@ pub struct App {
     mistakes: Vec<String>,
     heartbeat: Option<PathBuf>,
     sys: PathBuf,
+    updates: Option<PathBuf>,
     state_dir: PathBuf,
     listeners: Listeners,
     media: Media,
@@ -117,7 +122,7 @@ impl App {
     /// # Errors
     /// [`AppError`], naming what could not be had.
     pub fn open(start: Start, state_dir: &Path) -> Result<Self, AppError> {
-        let Start { config, owner, mistakes, heartbeat, sys } = start;
+        let Start { config, owner, mistakes, heartbeat, sys, updates } = start;
         let state_dir = std::path::absolute(state_dir).unwrap_or_else(|_| state_dir.to_owned());
         make_private_folder(&state_dir).map_err(|source| AppError::StateDir { path: state_dir.clone(), source })?;
         Inventory::ensure_free(&state_dir)
@@ -130,7 +135,18 @@ impl App {
             tracing::warn!(problem, "a profile was left out");
         }
         privileges::give_up().map_err(|error| AppError::Privileges(error.into()))?;
-        Ok(App { config: Arc::new(config), owner, mistakes, heartbeat, sys, state_dir, listeners, media, catalog })
+        Ok(App {
+            config: Arc::new(config),
+            owner,
+            mistakes,
+            heartbeat,
+            sys,
+            updates,
+            state_dir,
+            listeners,
+            media,
+            catalog,
+        })
     }
 
     /// Runs until `stop` resolves: stop accepting, a few seconds for what runs, then the inventory last.
@@ -138,7 +154,7 @@ impl App {
     /// # Errors
     /// [`AppError`] if the state cannot be opened or the network side cannot go on.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), AppError> {
-        let App { config, owner, mistakes, heartbeat, sys, state_dir, listeners, media, catalog } = self;
+        let App { config, owner, mistakes, heartbeat, sys, updates, state_dir, listeners, media, catalog } = self;
         let page = TcpListener::from_std(listeners.page).map_err(AppError::Page)?;
         let inventory = Inventory::open(OpenOptions::new(&state_dir))
             .map_err(|source| AppError::Inventory { path: state_dir.clone(), source: Box::new(source) })?;
@@ -159,6 +175,7 @@ impl App {
             media,
             desk,
             auth,
+            updates: Updates::new(updates, &state_dir),
             state_dir: Arc::new(state_dir),
             network: seen,
             display: Display::default(),
@@ -207,6 +224,13 @@ impl App {
         }
         tasks.spawn(health::ask_database(state.health.clone(), inventory.clone(), stopped.clone()));
         tasks.spawn(sensing);
+        let probe = update::Probe {
+            health: state.health.clone(),
+            inventory: inventory.clone(),
+            network: state.network.clone(),
+            mode: state.config.dhcp_mode,
+        };
+        tasks.spawn(update::watch(state.updates.clone(), probe, stopped.clone()));
         let beats = Heartbeat::start(state.health.clone(), heartbeat).map_err(AppError::Heartbeat)?;
         let mut network = tokio::spawn(network.run(stopped));
         // Hosts may have to wait for an interface; people need not.

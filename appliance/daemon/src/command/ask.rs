@@ -4,6 +4,7 @@ use super::{
     AlarmCommand, Command, HostCommand, ImageCommand, OledCommand, ProfileCommand, TokenCommand, UserCommand, oled,
     password,
     show::{Shown, event_line},
+    update,
 };
 use anyhow::{Context, bail};
 use hyper::Method;
@@ -58,12 +59,18 @@ pub async fn ask(client: &Client, command: &Command, shown: &Shown) -> anyhow::R
         }
         Command::Oled(OledCommand::Preview(args)) => return oled::preview(client, args, shown).await,
         Command::Status => client.call(Method::GET, "/status", None).await?,
+        Command::Update(args) => return update::update(client, args, shown).await,
+        Command::Rollback => {
+            client.call(Method::POST, "/update/rollback", None).await?;
+            return update::follow(client, shown).await;
+        }
         Command::Serve(_)
         | Command::CheckConfig { .. }
         | Command::Config(_)
         | Command::NetUp { .. }
         | Command::Restore { .. }
         | Command::CardSetup(_)
+        | Command::UpdateHelper(_)
         | Command::Openapi => bail!("this command needs no running daemon"),
     };
     shown.answer(command, &answer);

@@ -6,11 +6,13 @@
 //! | `show` | the answers, for people |
 //! | `oled` | the display's picture |
 //! | `password` | one typed without being seen |
+//! | `update` | updates of the box, and how far they are |
 
 pub mod ask;
 mod oled;
 mod password;
 pub mod show;
+mod update;
 
 use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -81,11 +83,57 @@ pub enum Command {
     Restore { file: PathBuf },
     /// What the box does now.
     Status,
+    /// Updates of the box on its SD card. With FILE: takes the bundle in, installs it, and starts the box again.
+    Update(UpdateArgs),
+    /// Starts the box again with the version before, which is still on its SD card.
+    Rollback,
+    /// Writes updates to the SD card when the daemon asks. Part of the card's start, needs root.
+    UpdateHelper(UpdateHelperArgs),
     /// The display of the box.
     #[command(subcommand)]
     Oled(OledCommand),
     /// The API's description, as OpenAPI 3.1.
     Openapi,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, arg_required_else_help = true)]
+pub struct UpdateArgs {
+    /// The bundle: one signed file.
+    pub file: Option<PathBuf>,
+    #[command(subcommand)]
+    pub command: Option<UpdateCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum UpdateCommand {
+    /// Which versions are on the card, and how far an update is.
+    Status,
+    /// Takes a bundle in and verifies it; nothing of the running system changes.
+    Load { file: PathBuf },
+    /// Installs the bundle that was taken in, and starts the box again to try it.
+    Install,
+    /// Lets the bundle that was taken in go.
+    Drop,
+}
+
+#[derive(Debug, Args)]
+pub struct UpdateHelperArgs {
+    /// What the initramfs found and chose.
+    #[arg(long, default_value = "/run/card/env")]
+    pub env: PathBuf,
+    /// Where questions come in.
+    #[arg(long, default_value = "/run/update/socket")]
+    pub socket: PathBuf,
+    /// Where the versions in the slots are remembered.
+    #[arg(long, default_value = "/var/lib/card/update.json")]
+    pub record: PathBuf,
+    /// The minisign key that bundles have to be signed with.
+    #[arg(long, default_value = "/etc/rackberry/update.pub")]
+    pub key: PathBuf,
+    /// What the initramfs waits at while a version is on trial.
+    #[arg(long, default_value = "/run/card/trial")]
+    pub trial: PathBuf,
 }
 
 #[derive(Debug, Subcommand)]
@@ -131,6 +179,9 @@ pub struct ServeArgs {
     /// Where the kernel shows the hardware.
     #[arg(long, value_name = "FOLDER", env = "RACKBERRY_SYS", default_value = "/sys", hide = true)]
     pub sys: PathBuf,
+    /// The socket of `rackberry update-helper`; without one the box is not updated by its page.
+    #[arg(long, value_name = "SOCKET")]
+    pub updates: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

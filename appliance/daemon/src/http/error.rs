@@ -6,6 +6,7 @@ use crate::{
     boot::BootError,
     inventory::{ApplyError, ReadError, StoreError, TransactError},
     media::ImportError,
+    update::{ClientError, UpdatesError},
 };
 use bytes::Bytes;
 use http::StatusCode;
@@ -42,6 +43,8 @@ pub enum Error {
     Mistake(String),
     #[error("{0}")]
     Import(#[source] ImportError),
+    #[error("{0}")]
+    Update(#[from] UpdatesError),
     #[error("The box is too busy or stopping. Try again in a few seconds.")]
     Unavailable,
     #[error("The box could not read its files.")]
@@ -69,6 +72,17 @@ impl Error {
             Error::Import(ImportError::Full { .. }) => StatusCode::INSUFFICIENT_STORAGE,
             Error::Import(ImportError::WrongDigest { .. } | ImportError::Empty) => StatusCode::UNPROCESSABLE_ENTITY,
             Error::Import(ImportError::Io { .. }) => StatusCode::INTERNAL_SERVER_ERROR,
+            Error::Update(error) => match error {
+                UpdatesError::Helper(ClientError::Refused(_)) | UpdatesError::TooLarge { .. } => {
+                    StatusCode::UNPROCESSABLE_ENTITY
+                }
+                UpdatesError::NotACard | UpdatesError::NoBundle | UpdatesError::Busy | UpdatesError::Undervoltage => {
+                    StatusCode::CONFLICT
+                }
+                UpdatesError::Full => StatusCode::INSUFFICIENT_STORAGE,
+                UpdatesError::Helper(ClientError::Unreachable { .. }) => StatusCode::SERVICE_UNAVAILABLE,
+                UpdatesError::File { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+            },
             Error::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Error::Store(_) | Error::Commit(_) | Error::Mistake(_) | Error::File(_) | Error::Io { .. } => {
                 StatusCode::INTERNAL_SERVER_ERROR

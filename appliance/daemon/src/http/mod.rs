@@ -21,7 +21,7 @@ pub use crate::net::NetworkView;
 
 use crate::{
     auth::Auth, boot::Desk, catalog::Catalog, config::Config, consent::Consent, display::Display, health::Health,
-    inventory::Inventory, media::Media, sensors::Sensors,
+    inventory::Inventory, media::Media, sensors::Sensors, update::Updates,
 };
 use futures_util::future::Either;
 use http::{HeaderValue, header::SERVER};
@@ -68,6 +68,8 @@ pub struct State {
     pub network: watch::Receiver<Arc<NetworkView>>,
     /// What the display of the box shows.
     pub display: Display,
+    /// The versions on the SD card.
+    pub updates: Updates,
     /// Whether everything turns.
     pub health: Health,
     /// The question at the display.

@@ -33,6 +33,8 @@ pub struct Site {
     pub state: State,
     pub address: SocketAddr,
     pub cookie: String,
+    /// One that the box takes.
+    pub bundle: Vec<u8>,
     _stop: watch::Sender<bool>,
     _network: watch::Sender<Arc<NetworkView>>,
     _folder: tempfile::TempDir,
@@ -84,6 +86,7 @@ impl Site {
         let (network, seen) = watch::channel(Arc::default());
         let media = Media::new(root.join("assets"), root.join("state")).unwrap();
         let config = Arc::new(Config::default());
+        let (updates, bundle) = crate::update::tests::served(&root);
         let state = State {
             auth: Auth::new(inventory.clone()).await.unwrap(),
             desk: Desk::new(inventory.clone(), media.clone(), config.clone()),
@@ -94,6 +97,7 @@ impl Site {
             state_dir: Arc::new(root.join("state")),
             network: seen,
             display: crate::display::Display::default(),
+            updates: crate::update::Updates::new(Some(updates), &root.join("state")),
             health: crate::health::Health::default(),
             consent: crate::consent::Consent::default(),
             sensors: crate::sensors::Sensors::default(),
@@ -102,17 +106,18 @@ impl Site {
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = watch::channel(false);
         tokio::spawn(serve_page(listener, state.clone(), stopped));
-        Site { state, address, cookie, _stop: stop, _network: network, _folder: folder }
+        Site { state, address, cookie, bundle, _stop: stop, _network: network, _folder: folder }
     }
 
     /// Sends exactly these headers.
-    pub async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Reply {
+    pub async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl AsRef<[u8]>) -> Reply {
+        let body = body.as_ref();
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         let mut text = format!("{method} {path} HTTP/1.1\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
         for (name, value) in headers {
             text.push_str(&format!("{name}: {value}\r\n"));
         }
-        stream.write_all(format!("{text}\r\n{body}").as_bytes()).await.unwrap();
+        stream.write_all(&[format!("{text}\r\n").as_bytes(), body].concat()).await.unwrap();
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes).await.unwrap();
         let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").unwrap();

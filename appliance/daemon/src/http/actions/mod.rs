@@ -5,10 +5,12 @@
 //! | `install` | arming, and steering what is under way |
 //! | `consent` | saying yes from afar with the display's digits |
 //! | `enrol` | lists of hosts before their first boot |
+//! | [`update`] | the box's own version |
 
 mod consent;
 mod enrol;
 mod install;
+pub mod update;
 
 pub use consent::{ask_again, confirm};
 pub use enrol::{Enrolment, enrol, pattern_name, read_list};

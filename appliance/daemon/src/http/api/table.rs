@@ -137,7 +137,7 @@ pub(super) const fn may(name: &'static str, kind: Kind, about: &'static str) -> 
 
 /// Every row.
 pub fn all() -> impl Iterator<Item = &'static Route> {
-    let nouns: [&'static [Route]; 10] = [
+    let nouns: [&'static [Route]; 11] = [
         super::hosts::ROUTES,
         super::installs::ROUTES,
         super::images::ROUTES,
@@ -147,6 +147,7 @@ pub fn all() -> impl Iterator<Item = &'static Route> {
         super::people::ROUTES,
         super::tokens::ROUTES,
         super::display::ROUTES,
+        super::updates::ROUTES,
         super::status::ROUTES,
     ];
     nouns.into_iter().flatten()

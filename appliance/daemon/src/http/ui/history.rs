@@ -136,6 +136,7 @@ fn words(kind: &EventKind) -> (Tone, String, String) {
         EventKind::LoginRefused { name, address } => {
             (Tone::Warning, format!("A sign-in as {name} was refused."), format!("from {address}"))
         }
+        EventKind::BoxUpdate { what } => (Tone::Plain, "The box changes its version.".into(), what.to_string()),
         EventKind::BoxStarted { version } => (Tone::Plain, "The box started.".into(), format!("version {version}")),
         EventKind::LadderMoved { to, reason } => {
             (Tone::Warning, format!("DHCP serves differently now: {to}."), reason.to_string())
