@@ -15,4 +15,6 @@ ln -sfn /run/modules "$root/usr/lib/modules"
 # What is mounted later needs a place, and what stands on the card comes from there.
 mkdir -p "$root/boot" "$root/srv" "$root/var" "$root/etc/rackberry"
 printf '%s\n' "${SOURCE_DATE_EPOCH:-$(date +%s)}" >"$root/etc/rackberry/built"
+# The minisign key that updates have to be signed with; without one there are none.
+[ -z "${RACKBERRY_UPDATE_KEY:-}" ] || install -m 644 "$RACKBERRY_UPDATE_KEY" "$root/etc/rackberry/update.pub"
 chmod 600 "$root/etc/shadow"

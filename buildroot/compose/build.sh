@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Composes the SD card from pinned Debian packages, our program, and what it serves.
 #
-#   buildroot/compose/build.sh --program RACKBERRY --out OUTDIR [--share SHARE] [--mirror URL]
+#   buildroot/compose/build.sh --program RACKBERRY --out OUTDIR --key UPDATE.PUB [--share SHARE] [--mirror URL]
 #
 # RACKBERRY is the static program for aarch64; SHARE holds loaders/, ramos/<arch>/ and catalog/, and is left out of a bare card.
+# UPDATE.PUB is the minisign key that updates have to be signed with.
 # OUTDIR/rackberry.img    the card: what ../board/layout says, with slot A filled
 #        manifest.json    its packages, files and sizes, also in the card at /etc/rackberry/; written last
 # The same inputs and the same squashfs-tools, e2fsprogs, dosfstools, mtools, fdisk, cpio, zstd and kmod give the same bytes.
@@ -25,18 +26,20 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 export SOURCE_DATE_EPOCH=1767225600 LC_ALL=C TZ=UTC
 umask 022
 
-program='' share='' out='' mirror=''
+program='' key='' share='' out='' mirror=''
 while [ $# -gt 0 ]; do
     case $1 in
     --program) program=${2:?} ;;
+    --key) key=${2:?} ;;
     --share) share=${2:?} ;;
     --out) out=${2:?} ;;
     --mirror) mirror=${2:?} ;;
-    *) die "usage: build.sh --program RACKBERRY --out OUTDIR [--share SHARE] [--mirror URL]" ;;
+    *) die "usage: build.sh --program RACKBERRY --out OUTDIR --key UPDATE.PUB [--share SHARE] [--mirror URL]" ;;
     esac
     shift 2
 done
 [ -x "$program" ] || die "--program: $program is not a program"
+[ -s "$key" ] || die "--key: the public key of updates is missing; ./x makes one for development"
 [ -z "$share" ] || [ -d "$share/loaders" ] || die "--share: there are no loaders in $share"
 [ -n "$out" ] || die "--out OUTDIR is missing"
 need mksquashfs:squashfs-tools zstd cpio depmod:kmod readelf:binutils sfdisk:fdisk mkfs.vfat:dosfstools mcopy:mtools mke2fs:e2fsprogs dtc:device-tree-compiler
@@ -116,6 +119,7 @@ make_root() {
     cp -r "$here/../rootfs-overlay/." "$root/"
     chmod 600 "$root/etc/shadow"
     printf '%s\n' "$SOURCE_DATE_EPOCH" >"$root/etc/rackberry/built"
+    install -m 644 "$key" "$root/etc/rackberry/update.pub"
     install -m 755 "$program" "$root/usr/bin/rackberry"
     install -m 755 "$work/initramfs/bin/busybox" "$root/usr/bin/busybox"
     for tool in "${PROGRAMS[@]}"; do place_program "$root" "$tool" "$work/tools"; done

@@ -21,7 +21,7 @@ LOADERS=(bootcode.bin start.elf fixup.dat start4.elf fixup4.dat)
 TREES=(bcm2837-rpi-zero-2-w bcm2837-rpi-3-b bcm2837-rpi-3-b-plus bcm2711-rpi-4-b bcm2711-rpi-cm4-io bcm2712-rpi-5-b bcm2712-d-rpi-5-b)
 
 # busybox-static has these compiled in; the list is kept here, for it is not run to be asked.
-EARLY_APPLETS=(blockdev cat cp crc32 dd head mkdir modprobe mount od reboot sh sleep sort switch_root timeout tr umount watchdog xargs)
+EARLY_APPLETS=(blockdev cat cp crc32 dd head mkdir mkfifo modprobe mount od reboot sh sleep sort switch_root timeout tr umount watchdog xargs)
 APPLETS=(
     awk cat chmod chown cp cttyhack cut date dd df dmesg du find free getty grep halt head hostname init ip kill less ln login ls lsmod
     mdev mkdir modprobe mount mv netstat nslookup pidof ping poweroff ps reboot rm sed setsid sh sleep sort sync tail timeout top touch tr

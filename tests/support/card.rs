@@ -120,7 +120,11 @@ impl Card {
         Ok(self.machine_with(Firmware::ArmKernel, &[])?.extra(&["-device", "i6300esb"]))
     }
 
-    fn machine_with(&self, firmware: Firmware, words: &[&str]) -> Result<Builder> {
+    /// With these words on the kernel's command line beside the usual ones.
+    ///
+    /// # Errors
+    /// As [`Card::machine`].
+    pub fn machine_with(&self, firmware: Firmware, words: &[&str]) -> Result<Builder> {
         let file = |name: &str| self.folder.path().join(name).display().to_string();
         let cmdline = std::fs::read_to_string(self.folder.path().join("cmdline.txt"))?;
         // The card's consoles are a Pi's; the kernel gives up at the first of them that a board lacks.

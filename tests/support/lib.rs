@@ -20,6 +20,7 @@
 
 pub mod accel;
 pub mod appliance;
+pub mod bundle;
 pub mod card;
 pub mod console;
 pub mod crowd;

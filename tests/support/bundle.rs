@@ -1,0 +1,68 @@
+//! Update bundles for the card, made of the card's own root: as it is but small, or broken in a way that only a start shows.
+
+use crate::{card::Card, leftovers, netns::output};
+use anyhow::{Context, Result};
+use std::{
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// A root that can be changed, and bundles made of it.
+pub struct Forge {
+    folder: tempfile::TempDir,
+    secret: PathBuf,
+}
+
+impl Forge {
+    /// Unpacks the card's slot A, without what it holds for other machines: it is written often, and by an emulated processor.
+    ///
+    /// # Errors
+    /// When `x` prepared no key, or the root does not unpack.
+    pub fn new(card: &Card) -> Result<Self> {
+        let secret = std::env::var_os("RACKBERRY_UPDATE_SECRET").map(PathBuf::from);
+        let secret = secret.context("RACKBERRY_UPDATE_SECRET is not set: run this through ./x")?;
+        let folder = leftovers::disk_folder("bundle")?;
+        let slot = folder.path().join("slot");
+        std::fs::write(&slot, card.read("A_START", 192 << 20)?)?;
+        let forge = Self { folder, secret };
+        output(Command::new("unsquashfs").args(["-quiet", "-no-progress", "-dest"]).arg(forge.root()).arg(&slot))?;
+        std::fs::remove_file(slot)?;
+        for large in ["loaders", "ramos", "memtest"] {
+            let _ = std::fs::remove_dir_all(forge.root().join("usr/share/rackberry").join(large));
+        }
+        Ok(forge)
+    }
+
+    fn root(&self) -> PathBuf {
+        self.folder.path().join("root")
+    }
+
+    /// Puts a script in place of a file of the root.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn script(&self, path: &str, lines: &str) -> Result<()> {
+        let path = self.root().join(path);
+        // Else what a link leads to would be written.
+        let _ = std::fs::remove_file(&path);
+        std::fs::write(&path, format!("#!/bin/sh\n{lines}\n"))?;
+        Ok(std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?)
+    }
+
+    /// The bundle of the root as it is now.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn bundle(&self, version: &str) -> Result<PathBuf> {
+        let (packed, out) = (self.folder.path().join("packed"), self.folder.path().join(version));
+        let mut pack = Command::new("mksquashfs");
+        pack.arg(self.root()).arg(&packed).args(["-quiet", "-no-progress", "-noappend", "-all-root", "-no-xattrs"]);
+        output(pack.args(["-comp", "zstd", "-Xcompression-level", "1"]))?;
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../buildroot/bundle.sh");
+        let mut sign = Command::new(script);
+        sign.arg("--root").arg(&packed).arg("--secret").arg(&self.secret).arg("--out").arg(&out);
+        output(sign.args(["--version", version]))?;
+        Ok(out)
+    }
+}
