@@ -76,9 +76,7 @@ impl Error {
                 UpdatesError::Helper(ClientError::Refused(_)) | UpdatesError::TooLarge { .. } => {
                     StatusCode::UNPROCESSABLE_ENTITY
                 }
-                UpdatesError::NotACard | UpdatesError::NoBundle | UpdatesError::Busy | UpdatesError::Undervoltage => {
-                    StatusCode::CONFLICT
-                }
+                UpdatesError::NotACard | UpdatesError::NoBundle | UpdatesError::Busy => StatusCode::CONFLICT,
                 UpdatesError::Full => StatusCode::INSUFFICIENT_STORAGE,
                 UpdatesError::Helper(ClientError::Unreachable { .. }) => StatusCode::SERVICE_UNAVAILABLE,
                 UpdatesError::File { .. } => StatusCode::INTERNAL_SERVER_ERROR,

@@ -22,8 +22,6 @@ const PART: &str = "bundle.part";
 const HEADER: &str = "bundle.json";
 /// The store keeps so much for others, in bytes.
 const RESERVE: u64 = 16 << 20;
-/// While this file is there, whoever watches the supply voltage says that it is too low to write a system.
-const UNDERVOLTAGE: &str = "/run/card/undervoltage";
 
 /// Where the bundle is kept that waits to be installed.
 #[must_use]
@@ -51,8 +49,6 @@ pub enum UpdatesError {
     NoBundle,
     #[error("Another upload, install or roll-back is under way.")]
     Busy,
-    #[error("The supply voltage is too low: an update could not be written safely. Use a stronger power supply.")]
-    Undervoltage,
 }
 
 /// An install or a roll-back under way.
@@ -217,7 +213,6 @@ impl Updates {
         let inner = self.inner()?;
         let turn = inner.turn()?;
         let kept = inner.kept().ok_or(UpdatesError::NoBundle)?;
-        may_write()?;
         inner.status().await?;
         inner.clone().begin(Ask::Install, Step::Verify, turn);
         Ok(kept)
@@ -230,16 +225,10 @@ impl Updates {
     pub async fn roll_back(&self) -> Result<Status, UpdatesError> {
         let inner = self.inner()?;
         let turn = inner.turn()?;
-        may_write()?;
         let status = inner.status().await?;
         inner.clone().begin(Ask::RollBack, Step::ReadBack, turn);
         Ok(status)
     }
-}
-
-/// Where whoever watches the supply says no.
-fn may_write() -> Result<(), UpdatesError> {
-    if Path::new(UNDERVOLTAGE).exists() { Err(UpdatesError::Undervoltage) } else { Ok(()) }
 }
 
 impl Inner {

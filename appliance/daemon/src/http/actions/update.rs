@@ -26,6 +26,9 @@ pub async fn roll_back(state: &State, actor: Actor) -> Result<(), Error> {
 }
 
 fn idle(state: &State) -> Result<(), Error> {
+    if let Some(why) = state.sensors.refusal() {
+        return Err(Error::Conflict(why.to_owned()));
+    }
     let snapshot = state.inventory.snapshot();
     let busy = snapshot.active_installs().filter(|install| install.state.arm.consumed.is_some()).count();
     if busy == 0 {
