@@ -167,6 +167,29 @@ pub enum EventKind {
     ConsentExpired,
     /// A person wants it asked again.
     ConsentWanted,
+    /// Somebody has the box switch the machine on; `how` names pin and press.
+    PowerOn {
+        how: CleanText,
+    },
+    PowerOff {
+        how: CleanText,
+    },
+    PowerCycle {
+        how: CleanText,
+    },
+    PowerReset {
+        how: CleanText,
+    },
+    /// A press of the power switch, whatever the machine did then.
+    PowerPress {
+        how: CleanText,
+        long: bool,
+    },
+    /// What was begun did not end as it should have.
+    PowerFailed {
+        what: CleanText,
+        why: CleanText,
+    },
     /// Handed to the host's agent; for a destructive task this consumes the Arm.
     TaskClaimed {
         task: TaskName,

@@ -4,6 +4,7 @@ use crate::{
     hardware::Facts,
     id::HostId,
     option::DhcpOption,
+    power::Power,
     text::{CleanText, HostName},
     time::{Timestamp, WallTime},
 };
@@ -361,6 +362,9 @@ pub struct Host {
     /// DHCP options for it alone.
     #[serde(default)]
     pub dhcp_options: Vec<DhcpOption>,
+    /// What switches its power from here; nothing if none.
+    #[serde(default)]
+    pub power: Option<Power>,
     /// What the agent found; none until the host ran the RAM OS once.
     pub facts: Option<Facts>,
     /// Written down by a person before it was ever seen.
@@ -389,6 +393,11 @@ impl Host {
     #[must_use]
     pub fn mac(&self) -> Option<MacAddr> {
         self.macs.first().copied()
+    }
+
+    /// Pins of the box's header that it needs for itself, by the names of their settings.
+    pub fn pins(&self) -> impl Iterator<Item = (&'static str, u8)> {
+        self.power.iter().flat_map(|Power::Gpio(power)| power.pins())
     }
 }
 

@@ -5,6 +5,7 @@
 //! | [`id`], [`time`], [`text`] | identifiers, the clock's readings and untrusted text, each parsed once at the edge |
 //! | [`option`](mod@option) | a DHCP option that a person sets for a subnet or a host |
 //! | [`host`], [`hardware`] | a machine we may boot: who it is, and what it is made of |
+//! | [`power`] | how a machine's power is switched, and which steps each verb takes |
 //! | [`image`] | imported media and what was found out about them |
 //! | [`event`] | one durable line of a host's history |
 //! | [`task`] | one atomic step with one outcome, and the order an agent gets for it |
@@ -19,8 +20,8 @@
 //! | [`display`] | (feature) what the display of the box shows |
 //!
 //! Rules: no tokio, database, files, sockets, clock or randomness in here; time, identifiers and random bytes are
-//! passed in. Imports point one way: `{ text, time, id, option } <- { host, hardware, image, event } <- task <- { workflow,
-//! agent } <- profile <- install <- { dhcp, boot, status, display, update }`, and the last ones never import each other.
+//! passed in. Imports point one way: `{ text, time, id, option } <- { host, hardware, image, event, power } <- task
+//! <- { workflow, agent } <- profile <- install <- { dhcp, boot, status, display, update }`, and the last ones never import each other.
 
 pub mod agent;
 #[cfg(feature = "boot")]
@@ -36,6 +37,7 @@ pub mod id;
 pub mod image;
 pub mod install;
 pub mod option;
+pub mod power;
 pub mod profile;
 pub mod status;
 pub mod task;

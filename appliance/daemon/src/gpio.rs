@@ -22,6 +22,10 @@ pub enum GpioError {
     Line { pin: u8, chip: PathBuf, source: gpiocdev::Error },
     #[error("set GPIO {pin}")]
     Set { pin: u8, source: gpiocdev::Error },
+    #[error("read GPIO {pin}")]
+    Read { pin: u8, source: gpiocdev::Error },
+    #[error("read {}", path.display())]
+    ReadFile { path: PathBuf, source: std::io::Error },
     #[error("write {}", path.display())]
     File { path: PathBuf, source: std::io::Error },
 }
@@ -71,9 +75,12 @@ impl Board {
                 let taken = gpio.get(pin).map_err(|source| GpioError::Take { pin, source })?;
                 In::Rppal(taken.into_input_pullup())
             }
-            Kind::Linux(chip) => In::Linux(line(chip, pin, |request| {
-                request.as_input().with_bias(gpiocdev::line::Bias::PullUp);
-            })?),
+            Kind::Linux(chip) => {
+                let request = line(chip, pin, |request| {
+                    request.as_input().with_bias(gpiocdev::line::Bias::PullUp);
+                })?;
+                In::Linux(pin, request)
+            }
             Kind::Files(folder) => In::File(folder.join(pin.to_string())),
         }))
     }
@@ -123,8 +130,29 @@ pub struct Input(In);
 #[derive(Debug)]
 enum In {
     Rppal(rppal::gpio::InputPin),
-    Linux(gpiocdev::Request),
+    Linux(u8, gpiocdev::Request),
     File(PathBuf),
+}
+
+impl Input {
+    /// Whether it is high; unlike a button's, a level that cannot be read is an error.
+    ///
+    /// # Errors
+    /// [`GpioError`].
+    pub fn level(&self) -> Result<bool, GpioError> {
+        match &self.0 {
+            In::Rppal(pin) => Ok(pin.is_high()),
+            In::Linux(pin, request) => request
+                .lone_value()
+                .map(|value| value == gpiocdev::line::Value::Active)
+                .map_err(|source| GpioError::Read { pin: *pin, source }),
+            In::File(path) => match std::fs::read(path) {
+                Ok(bytes) => Ok(bytes.trim_ascii() != b"0"),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(true),
+                Err(source) => Err(GpioError::ReadFile { path: path.clone(), source }),
+            },
+        }
+    }
 }
 
 impl ErrorType for Input {
@@ -137,12 +165,8 @@ impl InputPin for Input {
     }
 
     fn is_low(&mut self) -> Result<bool, GpioError> {
-        Ok(match &self.0 {
-            In::Rppal(pin) => pin.is_low(),
-            // A line that cannot be read counts as one that nobody presses.
-            In::Linux(request) => request.lone_value().is_ok_and(|value| value == gpiocdev::line::Value::Inactive),
-            In::File(path) => std::fs::read(path).is_ok_and(|bytes| bytes.trim_ascii() == b"0"),
-        })
+        // A line that cannot be read counts as one that nobody presses.
+        Ok(self.level().is_ok_and(|high| !high))
     }
 }
 

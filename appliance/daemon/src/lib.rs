@@ -13,6 +13,7 @@
 //! | [`auth`] | people, passwords, sessions, tokens |
 //! | [`health`] | when each part last showed that it turns, and the verdict that watchdogs are fed by |
 //! | [`sensors`] | what the box's own hardware says: voltage, temperature, the card |
+//! | [`power`] | machines switched on and off: who has which pin, one action at a time |
 //! | [`display`] | what the display of the box shows |
 //! | [`consent`] | the question at the display, may this disk be erased |
 //! | [`boot`] | who asks to boot, what it is given, and that it is written down |
@@ -26,7 +27,7 @@
 //! | [`cli`] | the command line's other half: speaks to a running daemon |
 //!
 //! Imports point one way: `{ config, log, net, gpio, inventory, catalog, auth, media, health,
-//! sensors } <- { boot, card, consent, display, update } <- {
+//! power, sensors } <- { boot, card, consent, display, update } <- {
 //! dhcp, tftp, http, reconcile, oled, cli } <- app <- main`; `cli` imports none of them.
 
 pub mod app;
@@ -47,6 +48,7 @@ pub mod log;
 pub mod media;
 pub mod net;
 pub mod oled;
+pub mod power;
 pub mod reconcile;
 pub mod sensors;
 pub mod tftp;

@@ -75,6 +75,17 @@ impl Oled {
         self.pins().iter().any(|(_, pin)| pin.is_some())
     }
 
+    /// What of the box itself has a pin, in words; none if it is free.
+    #[must_use]
+    pub fn pin_user(&self, pin: u8) -> Option<String> {
+        // I2C 1 lies on these two on every Raspberry Pi.
+        if self.controller.is_some() && self.i2c == 1 && [2, 3].contains(&pin) {
+            return Some("a wire of the display (oled.i2c)".to_owned());
+        }
+        let taken = self.pins().into_iter().find(|(_, taken)| *taken == Some(pin));
+        taken.map(|(name, _)| format!("the box's own oled.{name}"))
+    }
+
     /// The pins, as people name them.
     #[must_use]
     pub fn pins(&self) -> [(&'static str, Option<u8>); 4] {

@@ -6,6 +6,7 @@ use crate::{
     boot::BootError,
     inventory::{ApplyError, ReadError, StoreError, TransactError},
     media::ImportError,
+    power::PowerError,
     update::{ClientError, UpdatesError},
 };
 use bytes::Bytes;
@@ -45,6 +46,8 @@ pub enum Error {
     Import(#[source] ImportError),
     #[error("{0}")]
     Update(#[from] UpdatesError),
+    #[error("Power {verb} of {host}: {}.", chain(.source))]
+    Power { host: String, verb: rackberry_core::power::Verb, source: PowerError },
     #[error("The box is too busy or stopping. Try again in a few seconds.")]
     Unavailable,
     #[error("The box could not read its files.")]
@@ -80,6 +83,13 @@ impl Error {
                 UpdatesError::Full => StatusCode::INSUFFICIENT_STORAGE,
                 UpdatesError::Helper(ClientError::Unreachable { .. }) => StatusCode::SERVICE_UNAVAILABLE,
                 UpdatesError::File { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+            },
+            Error::Power { source, .. } => match source {
+                PowerError::NoDriver | PowerError::Busy(_) | PowerError::Refused(_) | PowerError::StillOn => {
+                    StatusCode::CONFLICT
+                }
+                PowerError::NoPins(_) | PowerError::Stopped => StatusCode::SERVICE_UNAVAILABLE,
+                PowerError::Gpio(_) | PowerError::Thread(_) => StatusCode::INTERNAL_SERVER_ERROR,
             },
             Error::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Error::Store(_) | Error::Commit(_) | Error::Mistake(_) | Error::File(_) | Error::Io { .. } => {
@@ -130,6 +140,7 @@ impl From<StoreError> for Error {
             | StoreError::MacTaken { .. }
             | StoreError::UuidTaken { .. }
             | StoreError::AddressTaken { .. }
+            | StoreError::PinTaken { .. }
             | StoreError::ImageNameTaken { .. }
             | StoreError::UserTaken { .. }
             | StoreError::LastAdmin { .. }

@@ -48,6 +48,8 @@ pub enum StoreError {
     UuidTaken { uuid: String, host: HostName },
     #[error("the address {address} is kept for {host}")]
     AddressTaken { address: std::net::Ipv4Addr, host: HostName },
+    #[error("GPIO {pin} cannot be {setting} of {host}: {other} has it as its {theirs}")]
+    PinTaken { pin: u8, setting: &'static str, host: HostName, theirs: &'static str, other: HostName },
     #[error("{mac} cannot be one machine's address")]
     NotAStation { mac: MacAddr },
     #[error("an image named {name} exists already")]

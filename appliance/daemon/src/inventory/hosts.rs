@@ -148,6 +148,14 @@ impl Tx<'_> {
                 )?;
             }
         }
+        let pins = |host: &Host| -> Vec<u8> { host.pins().map(|(_, pin)| pin).collect() };
+        if before.as_ref().map_or(Vec::new(), |before| pins(before)) != pins(&host) {
+            execute(self.conn, "DELETE FROM host_pins WHERE host = ?1", [id], "store pins of", &on)?;
+            for pin in pins(&host) {
+                let sql = "INSERT INTO host_pins (pin, host) VALUES (?1, ?2)";
+                execute(self.conn, sql, (pin, id), "store pins of", &on)?;
+            }
+        }
         let host = Arc::new(host);
         self.state.put_host(host.clone());
         self.changed = true;
@@ -227,6 +235,7 @@ impl Tx<'_> {
             tags: Vec::new(),
             fixed_address: None,
             dhcp_options: Vec::new(),
+            power: None,
             facts: None,
             enrolled: false,
             note: CleanText::default(),
@@ -313,6 +322,13 @@ impl Tx<'_> {
             && let Some(host) = other(index.fixed.get(&address))
         {
             return Err(StoreError::AddressTaken { address, host });
+        }
+        for (setting, pin) in host.pins() {
+            if let Some(other) = index.pins.get(&pin).filter(|id| **id != host.id).and_then(|id| self.host(*id)) {
+                let theirs = other.pins().find(|(_, known)| *known == pin).map_or("power_pin", |(name, _)| name);
+                let (host, other) = (host.name.clone(), other.name.clone());
+                return Err(StoreError::PinTaken { pin, setting, host, theirs, other });
+            }
         }
         if let Some(uuid) = host.uuid
             && let Some(name) = other(index.uuids.get(&uuid.key()))

@@ -44,6 +44,8 @@ pub(super) struct Index {
     pub serials: OrdMap<String, HostId>,
     /// Addresses that DHCP keeps for one host each.
     pub fixed: OrdMap<Ipv4Addr, HostId>,
+    /// Pins of the header, and whose power they switch or read.
+    pub pins: OrdMap<u8, HostId>,
     /// UUIDs that count as none.
     pub shared: OrdSet<[u8; 16]>,
     /// How many hosts appeared by themselves.
@@ -58,6 +60,9 @@ impl Index {
         self.names.insert(host.name.clone(), host.id);
         if let Some(address) = host.fixed_address {
             self.fixed.insert(address, host.id);
+        }
+        for (_, pin) in host.pins() {
+            self.pins.insert(pin, host.id);
         }
         if let Some(uuid) = host.uuid {
             self.uuids.insert(uuid.key(), host.id);
@@ -74,6 +79,9 @@ impl Index {
         self.names.remove(&host.name);
         if let Some(address) = host.fixed_address {
             self.fixed.remove(&address);
+        }
+        for (_, pin) in host.pins() {
+            self.pins.remove(&pin);
         }
         if let Some(uuid) = host.uuid {
             self.uuids.remove(&uuid.key());

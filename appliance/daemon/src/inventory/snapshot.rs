@@ -196,6 +196,11 @@ impl Snapshot {
         self.index.fixed.ptr_eq(&other.index.fixed) || self.fixed_addresses().eq(other.fixed_addresses())
     }
 
+    /// The hosts whose power is switched or read by pins of the header; those of several pins as often.
+    pub fn hosts_with_pins(&self) -> impl Iterator<Item = &Arc<HostEntry>> {
+        self.index.pins.values().filter_map(|id| self.hosts.get(id))
+    }
+
     /// The image of this name.
     #[must_use]
     pub fn image_by_name(&self, name: &str) -> Option<&Arc<Image>> {

@@ -3,7 +3,14 @@
 use crate::support::*;
 use proptest::prelude::*;
 use rackberry::inventory::{Enrolment, Identity, Inventory, StoreError, TransactError};
-use rackberry_core::{event::Actor, host::Host, id::HostId, install::Phase, text::HostName};
+use rackberry_core::{
+    event::Actor,
+    host::Host,
+    id::HostId,
+    install::Phase,
+    power::{GpioPower, Level, Power, Switch},
+    text::HostName,
+};
 use std::{collections::BTreeMap, sync::Arc};
 
 async fn fresh() -> (tempfile::TempDir, Inventory) {
@@ -102,6 +109,46 @@ async fn another_machine_under_an_armed_hosts_address_disarms_it() {
     let again = observe(&inventory, asks(1, Some(1), None)).await;
     assert_eq!(again.id, host.id);
     assert!(inventory.snapshot().host(host.id).unwrap().active_install().is_none());
+}
+
+#[tokio::test]
+async fn a_pin_belongs_to_one_host_also_after_a_restart() {
+    let (dir, inventory) = fresh().await;
+    let wire = |number: u32, pin: u8, led_pin: Option<u8>| {
+        move |tx: &mut rackberry::inventory::Tx<'_>| {
+            let mut host = Host::clone(&*tx.host_by_mac(mac(number)).unwrap());
+            host.power = Some(Power::Gpio(GpioPower {
+                pin,
+                kind: Switch::Relay,
+                active: Level::High,
+                reset_pin: None,
+                led_pin,
+                led_active: Level::Low,
+            }));
+            tx.put_host(&host)
+        }
+    };
+    observe(&inventory, asks(1, None, None)).await;
+    observe(&inventory, asks(2, None, None)).await;
+    inventory.transact(wire(1, 17, Some(22))).await.unwrap();
+    inventory.close().await;
+    let inventory = open(dir.path());
+    let pins: Vec<u8> = inventory.snapshot().host_by_mac(mac(1)).unwrap().host.pins().map(|(_, pin)| pin).collect();
+    assert_eq!(pins, [17, 22]);
+    for taken in [17, 22] {
+        let refused = inventory.transact(wire(2, taken, None)).await.unwrap_err();
+        assert!(
+            matches!(refused, TransactError::Failed(StoreError::PinTaken { pin, .. }) if pin == taken),
+            "{refused}"
+        );
+    }
+    // A pin that its host no longer needs is free, and so are all of one that is forgotten.
+    inventory.transact(wire(1, 18, None)).await.unwrap();
+    inventory.transact(wire(2, 17, Some(22))).await.unwrap();
+    let id = inventory.snapshot().host_by_mac(mac(2)).unwrap().host.id;
+    inventory.transact(move |tx| tx.remove_host(id, Actor::Box)).await.unwrap();
+    inventory.transact(wire(1, 17, Some(22))).await.unwrap();
+    assert_eq!(inventory.snapshot().hosts_with_pins().count(), 2, "two pins of one host");
 }
 
 #[tokio::test]

@@ -94,6 +94,17 @@ fn words(kind: &EventKind) -> (Tone, String, String) {
         }
         EventKind::ConsentExpired => (Tone::Warning, "Nobody confirmed at the box.".into(), none()),
         EventKind::ConsentWanted => (Tone::Plain, "The display is to ask again.".into(), none()),
+        EventKind::PowerOn { how } => (Tone::Plain, "Switched on.".into(), how.to_string()),
+        EventKind::PowerOff { how } => (Tone::Warning, "Switched off by force.".into(), how.to_string()),
+        EventKind::PowerCycle { how } => (Tone::Warning, "Switched off by force and on again.".into(), how.to_string()),
+        EventKind::PowerReset { how } => (Tone::Warning, "Reset.".into(), how.to_string()),
+        EventKind::PowerPress { how, long: true } => {
+            (Tone::Warning, "Its power button was pressed long.".into(), how.to_string())
+        }
+        EventKind::PowerPress { how, long: false } => {
+            (Tone::Plain, "Its power button was pressed.".into(), how.to_string())
+        }
+        EventKind::PowerFailed { what, why } => (Tone::Bad, format!("Power {what} went wrong."), why.to_string()),
         EventKind::TaskClaimed { task: name, attempt: n, .. } => {
             (Tone::Busy, format!("{}: handed to the agent.", task(name)), attempt(*n))
         }
