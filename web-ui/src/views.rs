@@ -13,7 +13,8 @@ mod state;
 pub use entry::{FirstRunPage, LoginPage};
 pub use facts::{BmcView, Contents, DiskView, Hardware, NicView, PartView};
 pub use host::{
-    BootView, HostPage, HostView, InstallView, Question, Served, Station, StationState, TaskState, TaskView, Why,
+    BootView, HostPage, HostView, InstallView, PowerView, Question, Served, Station, StationState, TaskState, TaskView,
+    Why,
 };
 pub use hosts::{EnrolPage, HostRow, HostsPage, LineProblem, StateCounts};
 pub use install::{Check, DiskChoice, InstallDialog, InstallPage, Outlook, ParamField, ParamKind, ProfileChoice};

@@ -152,18 +152,6 @@ pub enum PowerState {
     Unknown,
 }
 
-impl PowerState {
-    /// The word for it.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            PowerState::On => "on",
-            PowerState::Off => "off",
-            PowerState::Unknown => "unknown",
-        }
-    }
-}
-
 /// Which of a machine's pins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Contact {

@@ -8,6 +8,7 @@ mod hosts;
 mod images;
 mod lan;
 mod name;
+mod power;
 mod remote;
 mod start;
 

@@ -288,6 +288,31 @@ pub enum Question {
     Unanswered,
 }
 
+/// A host's power, where something switches it from here.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PowerView {
+    /// Whether it is on, or what is being done to it.
+    pub sentence: String,
+    /// Something is being done to it, or nothing can be.
+    pub held: bool,
+    /// It hangs on its front panel's button, which may be pressed as well.
+    pub button: bool,
+    pub reset: bool,
+    /// An install is under way, which switching it off would break off.
+    pub installing: bool,
+}
+
+impl PowerView {
+    /// What to think of before it is switched off.
+    pub(crate) fn warning(&self) -> &'static str {
+        if self.installing {
+            "An install is under way. It breaks off, and what is on the disk stays half done."
+        } else {
+            "Its system is not asked: what it has not written is lost."
+        }
+    }
+}
+
 /// One host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostView {
@@ -303,6 +328,8 @@ pub struct HostView {
     pub earlier: Option<BootView>,
     /// The running install, or the last one if it did not end well.
     pub install: Option<InstallView>,
+    /// None where nothing switches it from here.
+    pub power: Option<PowerView>,
     /// None while nobody at the box is wanted.
     pub question: Option<Question>,
     /// Newest first.

@@ -18,7 +18,7 @@ use crate::{
     http::{self, NetworkView, State},
     inventory::{Inventory, OpenOptions, StoreError, TransactError},
     media::Media,
-    oled, reconcile, sensors,
+    oled, power, reconcile, sensors,
     update::{self, Updates},
 };
 use listeners::Listeners;
@@ -168,6 +168,9 @@ impl App {
         let desk = Desk::new(inventory.clone(), media.clone(), config.clone());
         let (stopping, stopped) = watch::channel(false);
         let (sensors, sensing) = sensors::watch(sys, state_dir.clone(), inventory.clone(), stopped.clone());
+        let state_dir = Arc::new(state_dir);
+        // Before anybody may ask for anything: a box that was killed may have left a pin pressed.
+        let (power, powering) = power::new(config.clone(), state_dir.clone(), inventory.clone());
         let state = State {
             inventory,
             config,
@@ -176,11 +179,12 @@ impl App {
             desk,
             auth,
             updates: Updates::new(updates, &state_dir),
-            state_dir: Arc::new(state_dir),
+            state_dir,
             network: seen,
             display: Display::default(),
             health: Health::default(),
             consent: Consent::default(),
+            power,
             sensors,
         };
         let network = network::Network {
@@ -217,6 +221,7 @@ impl App {
             consent_patience: state.config.consent_patience,
         };
         tasks.spawn(reconcile::run(inventory.clone(), rules, stopped.clone()));
+        tasks.spawn(power::run(powering, stopped.clone()));
         tasks.spawn(oled::run(display(&state), stopped.clone()));
         if let Ok(address) = asked {
             let local = state.state_dir.join(cli::SOCKET);

@@ -42,6 +42,13 @@ pub async fn ask(client: &Client, command: &Command, shown: &Shown) -> anyhow::R
         Command::Confirm { host, code: None, .. } => {
             client.call(Method::POST, &format!("/hosts/{}/ask", encode(host)), None).await?
         }
+        Command::Power { host, action, yes } => {
+            let path = format!("/hosts/{}/power", encode(host));
+            match action.verb() {
+                None => client.call(Method::GET, &path, None).await?,
+                Some(verb) => client.call(Method::POST, &path, Some(json!({ "verb": verb, "interrupt": yes }))).await?,
+            }
+        }
         Command::Cancel { host } => client.call(Method::POST, &format!("/hosts/{}/cancel", encode(host)), None).await?,
         Command::Resume { host } => client.call(Method::POST, &format!("/hosts/{}/resume", encode(host)), None).await?,
         Command::Image(command) => image(client, command).await?,
@@ -101,6 +108,9 @@ async fn host(client: &Client, command: &HostCommand) -> anyhow::Result<Value> {
                 let (key, value) = key_value(change)?;
                 let value = if key == "tags" {
                     Value::from(value.split(',').filter(|tag| !tag.is_empty()).collect::<Vec<_>>())
+                } else if key.ends_with("_pin") {
+                    let number = value.parse::<u8>();
+                    Value::from(number.map_err(|_| Usage(format!("{key} takes a GPIO number, and not \"{value}\"")))?)
                 } else {
                     Value::from(value)
                 };

@@ -50,6 +50,15 @@ pub enum Command {
         #[arg(long)]
         again: bool,
     },
+    /// Switches HOST on or off, or says whether it is on: by pins that `host set` names.
+    Power {
+        host: String,
+        #[arg(value_enum)]
+        action: PowerAction,
+        /// Also while something is being installed on it.
+        #[arg(long)]
+        yes: bool,
+    },
     /// Disarms or stops the install on HOST.
     Cancel { host: String },
     /// Goes on with an interrupted install on HOST.
@@ -222,7 +231,8 @@ pub enum HostCommand {
     Show { host: String },
     /// Enrols a host before its first boot.
     Add { mac: String, name: Option<String> },
-    /// Changes a host: name=node-02, policy=local-disk, loader=pxelinux, note=TEXT, tags=a,b, add_mac=52:54:00:77:00:02.
+    /// Changes a host: name=node-02, policy=local-disk, loader=pxelinux, note=TEXT, tags=a,b, add_mac=52:54:00:77:00:02, power=gpio,
+    /// power_pin=17, power_kind=button|relay, power_active=high|low, reset_pin=18, led_pin=22, led_active=low|high.
     Set {
         host: String,
         #[arg(required_unless_present_any = ["address", "option", "no_options"], value_name = "KEY=VALUE")]
@@ -261,6 +271,39 @@ pub struct InstallArgs {
     /// Erase the disk also if it holds data.
     #[arg(long)]
     pub yes: bool,
+}
+
+/// What is to be done to a host's power.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PowerAction {
+    On,
+    /// By force: the system is not asked.
+    Off,
+    /// Off by force, then on.
+    Cycle,
+    /// The reset switch.
+    Reset,
+    /// A short press of its button, whatever it does now.
+    Short,
+    /// A press of 5 s, whatever it does now.
+    Long,
+    /// Changes nothing.
+    Status,
+}
+
+impl PowerAction {
+    /// The API's word for it; none for the status.
+    pub fn verb(self) -> Option<&'static str> {
+        match self {
+            PowerAction::On => Some("on"),
+            PowerAction::Off => Some("off"),
+            PowerAction::Cycle => Some("cycle"),
+            PowerAction::Reset => Some("reset"),
+            PowerAction::Short => Some("short"),
+            PowerAction::Long => Some("long"),
+            PowerAction::Status => None,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]

@@ -41,6 +41,10 @@ impl Shown {
                 self.line(&format!("The display at the box asks about {host} again."));
             }
             (Command::Confirm { host, .. }, _) => self.line(&format!("Confirmed: the disk of {host} may be erased.")),
+            (Command::Power { host, action, .. }, _) => {
+                let done = action.verb().map(|verb| format!("Power {verb} of {host} is done. ")).unwrap_or_default();
+                self.line(&format!("{done}{}: {}", text(answer, "state"), text(answer, "sentence")));
+            }
             (Command::Cancel { host }, _) => {
                 self.line(&format!("{host} is no longer armed, and nothing runs on it."));
             }

@@ -21,7 +21,7 @@ pub use crate::net::NetworkView;
 
 use crate::{
     auth::Auth, boot::Desk, catalog::Catalog, config::Config, consent::Consent, display::Display, health::Health,
-    inventory::Inventory, media::Media, sensors::Sensors, update::Updates,
+    inventory::Inventory, media::Media, power::Power, sensors::Sensors, update::Updates,
 };
 use futures_util::future::Either;
 use http::{HeaderValue, header::SERVER};
@@ -74,6 +74,8 @@ pub struct State {
     pub health: Health,
     /// The question at the display.
     pub consent: Consent,
+    /// The machines whose power is switched from here.
+    pub power: Power,
     /// What the box's hardware says.
     pub sensors: Sensors,
 }

@@ -5,9 +5,10 @@ use crate::{
     auth::{Auth, Token},
     boot::Desk,
     catalog::Catalog,
-    config::Config,
+    config::{Config, GpioBackend},
     inventory::{Enrolment, Inventory, OpenOptions, Session, StoreError, User},
     media::Media,
+    power,
 };
 use rackberry_core::{
     event::{Actor, EventKind},
@@ -85,8 +86,13 @@ impl Site {
         let root = folder.path().to_owned();
         let (network, seen) = watch::channel(Arc::default());
         let media = Media::new(root.join("assets"), root.join("state")).unwrap();
-        let config = Arc::new(Config::default());
+        // Pins as files in the state folder.
+        let config = Arc::new(Config { gpio: GpioBackend::Files, ..Config::default() });
         let (updates, bundle) = crate::update::tests::served(&root);
+        let state_dir = Arc::new(root.join("state"));
+        let (power, shell) = power::new(config.clone(), state_dir.clone(), inventory.clone());
+        let (stop, stopped) = watch::channel(false);
+        tokio::spawn(power::run(shell, stopped.clone()));
         let state = State {
             auth: Auth::new(inventory.clone()).await.unwrap(),
             desk: Desk::new(inventory.clone(), media.clone(), config.clone()),
@@ -94,7 +100,8 @@ impl Site {
             config,
             catalog: Catalog::load(&[&root.join("shipped")]),
             media,
-            state_dir: Arc::new(root.join("state")),
+            state_dir,
+            power,
             network: seen,
             display: crate::display::Display::default(),
             updates: crate::update::Updates::new(Some(updates), &root.join("state")),
@@ -104,7 +111,6 @@ impl Site {
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (stop, stopped) = watch::channel(false);
         tokio::spawn(serve_page(listener, state.clone(), stopped));
         Site { state, address, cookie, bundle, _stop: stop, _network: network, _folder: folder }
     }

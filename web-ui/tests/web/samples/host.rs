@@ -164,6 +164,7 @@ impl<F: Fn(&str) -> String> Samples<F> {
             boot: Some(self.boot()),
             earlier: Some(self.stuck()),
             install: Some(self.install_view()),
+            power: None,
             question: None,
             events: self.events(false),
             served: vec![
@@ -202,6 +203,7 @@ impl<F: Fn(&str) -> String> Samples<F> {
             boot: Some(self.stuck()),
             earlier: None,
             install: None,
+            power: None,
             question: None,
             events: Vec::new(),
             served: Vec::new(),

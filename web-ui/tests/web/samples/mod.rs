@@ -142,6 +142,30 @@ impl<F: Fn(&str) -> String> Samples<F> {
                 })),
             ),
             (
+                "host-power",
+                rackberry_web::host(&self.host_page(HostView {
+                    power: Some(PowerView {
+                        sentence: self.t("On, by its light."),
+                        held: false,
+                        button: true,
+                        reset: true,
+                        installing: true,
+                    }),
+                    ..self.host()
+                })),
+            ),
+            (
+                "host-power-busy",
+                rackberry_web::host(&self.host_page(HostView {
+                    power: Some(PowerView {
+                        sentence: self.t("Power cycle is under way."),
+                        held: true,
+                        ..PowerView::default()
+                    }),
+                    ..alone(self.state(StateKind::Running, "Runs Debian 13.", ""))
+                })),
+            ),
+            (
                 "host-interrupted",
                 rackberry_web::host(&self.host_page(HostView {
                     state: self.state(

@@ -5,16 +5,19 @@
 //! | `install` | arming, and steering what is under way |
 //! | `consent` | saying yes from afar with the display's digits |
 //! | `enrol` | lists of hosts before their first boot |
+//! | `power` | switching a host on and off |
 //! | [`update`] | the box's own version |
 
 mod consent;
 mod enrol;
 mod install;
+mod power;
 pub mod update;
 
 pub use consent::{ask_again, confirm};
 pub use enrol::{Enrolment, enrol, pattern_name, read_list};
 pub use install::{InstallRequest, Steer, check, example, install, steer};
+pub use power::{Driver, PowerChange, Underway, change_power, power, power_sentence};
 
 use super::{State, error::Error};
 use crate::inventory::Alarm;

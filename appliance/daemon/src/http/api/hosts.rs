@@ -12,6 +12,7 @@ use rackberry_core::{
     event::{EventKind, Station},
     host::{BootPolicy, FirstLoader, Host, MacAddr},
     install::Install,
+    power::{Level, Switch},
     status::Condition,
     text::{CleanText, HostName},
     time::Timestamp,
@@ -25,6 +26,12 @@ const POLICIES: Kind = Kind::Word(&["default", "local-disk", "ram-os", "own-file
 /// The words of a host's first loader.
 const LOADERS: Kind = Kind::Word(&["ipxe", "pxelinux", "grub"]);
 
+/// The words of what may switch a host's power.
+const DRIVERS: Kind = Kind::Word(&["none", "gpio"]);
+
+/// The words of a pin's level.
+const LEVELS: Kind = Kind::Word(&["low", "high"]);
+
 const STORED: &[Field] = &[
     must("id", Kind::Text, "Never changes."),
     must("name", Kind::Text, "Unique on a box."),
@@ -35,6 +42,7 @@ const STORED: &[Field] = &[
     must("tags", Kind::Texts, "Words of yours."),
     must("note", Kind::Text, "A line of yours."),
     may("fixed_address", Kind::Text, "The IPv4 address that DHCP keeps for it."),
+    may("power", Kind::Object, "What switches its power, and by which pins."),
     may("facts", Kind::Object, "Its hardware, once the RAM OS has reported it."),
 ];
 
@@ -130,6 +138,17 @@ pub(super) static ROUTES: &[Route] = &[
             may("add_mac", Kind::Text, "One more address of it."),
             may("address", Kind::Text, "The IPv4 address that DHCP keeps for it; empty for none."),
             may("dhcp_options", Kind::Texts, "DHCP options for it alone, each NUMBER=VALUE, in place of those it has."),
+            may("power", DRIVERS, "What switches its power: pins of the box's own header, or nothing."),
+            may("power_pin", Kind::Number, "The GPIO that its relay or its button's optocoupler hangs on."),
+            may(
+                "power_kind",
+                Kind::Word(&["button", "relay"]),
+                "button, if not given; a driven relay cuts the supply.",
+            ),
+            may("power_active", LEVELS, "The level that presses, or cuts: high, if not given. For reset_pin too."),
+            may("reset_pin", Kind::Number, "The GPIO of its reset switch; 0 for none."),
+            may("led_pin", Kind::Number, "The GPIO that reads whether it is on; 0 for none."),
+            may("led_active", LEVELS, "That pin's level while it is on: low, if not given."),
         ]),
         answer: Answer::One(&HOST),
         run: |call| json(change(call)),
@@ -225,12 +244,35 @@ struct ChangeBody {
     add_mac: Option<MacAddr>,
     address: Option<String>,
     dhcp_options: Option<Vec<String>>,
+    power: Option<actions::Driver>,
+    power_pin: Option<u8>,
+    power_kind: Option<Switch>,
+    power_active: Option<Level>,
+    reset_pin: Option<u8>,
+    led_pin: Option<u8>,
+    led_active: Option<Level>,
+}
+
+impl ChangeBody {
+    fn power(&self) -> actions::PowerChange {
+        actions::PowerChange {
+            driver: self.power,
+            pin: self.power_pin,
+            kind: self.power_kind,
+            active: self.power_active,
+            reset_pin: self.reset_pin,
+            led_pin: self.led_pin,
+            led_active: self.led_active,
+        }
+    }
 }
 
 async fn change(call: Call) -> Result<Host, Error> {
     let body: ChangeBody = call.json()?;
+    let power = body.power();
     let id = call.host()?.id;
     let Call { state, actor, .. } = call;
+    let config = state.config.clone();
     let changed = state
         .inventory
         .transact(move |tx| {
@@ -271,6 +313,10 @@ async fn change(call: Call) -> Result<Host, Error> {
             if let Some(list) = body.dhcp_options {
                 host.dhcp_options = actions::dhcp_options(&list)?;
                 what.push("DHCP options".to_owned());
+            }
+            if let Some((power, words)) = actions::change_power(&config, &host, &power)? {
+                host.power = power;
+                what.push(words);
             }
             if let Some(mac) = body.add_mac {
                 host.macs.push(mac);

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `table` | one row for each call: what routes it, guards it and describes it |
 //! | `openapi` | the description of all of them |
-//! | `hosts`, `installs`, `images`, `profiles`, `events`, `alarms`, `people`, `tokens`, `display`, `updates`, `status` | the calls by their nouns |
+//! | `hosts`, `installs`, `images`, `profiles`, `events`, `alarms`, `people`, `power`, `tokens`, `display`, `updates`, `status` | the calls by their nouns |
 //!
 //! Every request passes [`answer`]: who asks, whether there is such a call, and whether they may, in this order.
 
@@ -16,6 +16,7 @@ mod images;
 mod installs;
 pub mod openapi;
 mod people;
+mod power;
 mod profiles;
 mod status;
 pub mod table;

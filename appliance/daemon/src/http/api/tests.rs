@@ -415,6 +415,10 @@ async fn every_answer_is_as_described() {
     live.call("showStatus", "/v1/status", "").await;
     live.call("enrolHosts", "/v1/hosts", "{\"list\": \"52:54:00:77:00:01 node-a\"}").await;
     live.call("changeHost", "/v1/hosts/node-a", "{\"tags\": [\"rack-1\"], \"policy\": \"local-disk\"}").await;
+    let wired = "{\"power\": \"gpio\", \"power_pin\": 17, \"power_kind\": \"relay\"}";
+    live.call("changeHost", "/v1/hosts/node-a", wired).await;
+    let off = live.call("switchPower", "/v1/hosts/node-a/power", "{\"verb\": \"off\"}").await;
+    assert_eq!(live.call("showPower", "/v1/hosts/node-a/power", "").await, off);
     live.call("listProfiles", "/v1/profiles", "").await;
     live.call("listImages", "/v1/images", "").await;
     live.call("renderProfile", "/v1/hosts/node-a/render/debian", "").await;

@@ -2,7 +2,7 @@
 
 use super::view::{disk, model, ms, state_of, wall_before};
 use crate::{
-    http::State,
+    http::{State, actions::power_sentence},
     inventory::{BootTrace, HostEntry},
 };
 use rackberry_core::{
@@ -10,13 +10,14 @@ use rackberry_core::{
     event,
     host::Host,
     install::{Consent, Install, Phase, TaskRun, TaskStatus},
+    power::{Power, Switch},
     status::stuck,
     time::Timestamp,
     workflow::Workflow,
 };
 use rackberry_web::views::{
-    BmcView, BootView, EventRow, Hardware, HostView, InstallView, NicView, Question, Served, StateKind, StateView,
-    Station, StationState, TaskState, TaskView, Why,
+    BmcView, BootView, EventRow, Hardware, HostView, InstallView, NicView, PowerView, Question, Served, StateKind,
+    StateView, Station, StationState, TaskState, TaskView, Why,
 };
 use std::time::Duration;
 
@@ -42,12 +43,27 @@ pub(super) fn host(
         hardware: hardware(host),
         boot: entry.trace.as_deref().map(|trace| boot(state, entry, trace, now)),
         earlier: None,
+        power: power(state, entry),
         question: entry.active_install().and_then(|install| question(install)),
         install: install.map(|install| install_view(entry, install, &shown, rates, now)),
         events,
         served: entry.install.as_deref().map(served).unwrap_or_default(),
         state: shown,
     }
+}
+
+/// Its power, where something switches it.
+fn power(state: &State, entry: &HostEntry) -> Option<PowerView> {
+    let Power::Gpio(settings) = entry.host.power.as_ref()?;
+    let standing = state.power.standing(entry.host.id)?;
+    let phase = entry.active_install().map(|install| install.state.phase);
+    Some(PowerView {
+        sentence: power_sentence(Some(&standing)),
+        held: standing.busy.is_some() || standing.trouble.is_some(),
+        button: settings.kind == Switch::Button,
+        reset: settings.reset_pin.is_some(),
+        installing: phase.is_some_and(|phase| matches!(phase, Phase::Installing | Phase::Waiting)),
+    })
 }
 
 /// What people at the box were asked.

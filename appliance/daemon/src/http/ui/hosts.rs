@@ -9,7 +9,7 @@ use crate::{
     inventory::{EventFilter, HostEntry, Inventory},
 };
 use http::StatusCode;
-use rackberry_core::id::HostId;
+use rackberry_core::{id::HostId, power::Verb};
 use rackberry_web::views::{EnrolPage, EventRow, HostPage, HostRow, LineProblem, Section, Watch};
 use std::sync::Arc;
 use warp::reply::Response;
@@ -94,6 +94,24 @@ pub(super) async fn consent(visit: &Visit, id: &str, again: bool) -> Response {
             reply::with_cookie(reply::see_other(&target), &session::say(&said))
         }
         Err(error) => visit.failed(&error, Some((name.as_str(), target))),
+    }
+}
+
+/// `POST /hosts/{id}/power/{verb}`; answers when it has begun, as its end may be half a minute away.
+pub(super) async fn power(visit: &Visit, id: &str, verb: &str) -> Response {
+    let Some(verb) = Verb::of_word(verb) else { return super::not_found(visit) };
+    let entry = match view::entry(&visit.ask, id) {
+        Ok(entry) => entry,
+        Err(error) => return visit.failed(&error, None),
+    };
+    let (host, target) = (&entry.host, format!("/hosts/{}", entry.host.id));
+    let interrupt = visit.form.get("interrupt") == "true";
+    match actions::power(&visit.ask.state, host, verb, interrupt, visit.actor()).await {
+        Ok(_) => {
+            let said = format!("Power {verb} of {} has begun.", host.name);
+            reply::with_cookie(reply::see_other(&target), &session::say(&said))
+        }
+        Err(error) => visit.failed(&error, Some((host.name.as_str(), target))),
     }
 }
 

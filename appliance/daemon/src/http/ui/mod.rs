@@ -253,6 +253,7 @@ async fn post(visit: Visit) -> Response {
         ["hosts", id, "install"] => install::arm(&visit, id).await,
         ["hosts", id, "confirm"] => hosts::consent(&visit, id, false).await,
         ["hosts", id, "ask"] => hosts::consent(&visit, id, true).await,
+        ["hosts", id, "power", verb] => hosts::power(&visit, id, verb).await,
         ["hosts", id, verb] => hosts::steer(&visit, id, verb).await,
         ["alarms", id, "settle"] => alarms::settle(&visit, id).await,
         ["images", id, "remove"] => library::remove_image(&visit, id).await,

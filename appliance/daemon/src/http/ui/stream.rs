@@ -8,6 +8,7 @@ use crate::{
     auth::Token,
     http::State,
     inventory::{HostEntry, Snapshot},
+    power::Standing,
 };
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -259,6 +260,7 @@ impl List {
 struct One {
     id: HostId,
     entry: Option<Arc<HostEntry>>,
+    power: Option<Standing>,
     events: Vec<EventRow>,
     rates: VecDeque<u64>,
     sampled: Option<Instant>,
@@ -268,17 +270,29 @@ struct One {
 
 impl One {
     fn new(id: HostId) -> Self {
-        One { id, entry: None, events: Vec::new(), rates: VecDeque::new(), sampled: None, drawn: None, sent: None }
+        One {
+            id,
+            entry: None,
+            power: None,
+            events: Vec::new(),
+            rates: VecDeque::new(),
+            sampled: None,
+            drawn: None,
+            sent: None,
+        }
     }
 
     async fn news(&mut self, state: &State, snapshot: &Snapshot, now: Timestamp, known: bool, batch: &mut Batch) {
         let Some(entry) = snapshot.host(self.id) else { return };
-        let same = self.entry.as_ref().is_some_and(|before| Arc::ptr_eq(before, entry));
+        // It changes without a snapshot: by the machine's own light, and when an action ends.
+        let power = state.power.standing(self.id);
+        let switched = self.power != power;
+        let same = !switched && self.entry.as_ref().is_some_and(|before| Arc::ptr_eq(before, entry));
         let rest = if restless(entry) { RESTLESS } else { CALM };
         if same && self.drawn.is_some_and(|drawn| drawn.elapsed() < rest) {
             return;
         }
-        if !self.entry.as_ref().is_some_and(|before| same_history(before, entry)) {
+        if switched || !self.entry.as_ref().is_some_and(|before| same_history(before, entry)) {
             match hosts::events_of(&state.inventory, self.id).await {
                 Ok(events) => self.events = events,
                 Err(error) => tracing::warn!(error = crate::chain(&error), "a host's history could not be read"),
@@ -293,6 +307,7 @@ impl One {
         }
         self.sent = fresh;
         self.entry = Some(entry.clone());
+        self.power = power;
         self.drawn = Some(Instant::now());
     }
 
