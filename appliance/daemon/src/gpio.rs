@@ -92,7 +92,12 @@ impl Board {
     pub fn output(&self, pin: u8, high: bool) -> Result<Output, GpioError> {
         let mut output = Output(match &self.0 {
             Kind::Rppal(gpio) => {
-                let taken = gpio.get(pin).map_err(|source| GpioError::Take { pin, source })?;
+                let take = || gpio.get(pin).map_err(|source| GpioError::Take { pin, source });
+                // A program that was killed left it driven, and rppal gives back what it found: it has to find an input.
+                let mut input = take()?.into_input();
+                input.set_reset_on_drop(false);
+                drop(input);
+                let taken = take()?;
                 Out::Rppal(if high { taken.into_output_high() } else { taken.into_output_low() })
             }
             Kind::Linux(chip) => {
