@@ -5,7 +5,7 @@ root=${1:?usage: post-build.sh TARGET_DIR}
 : "${BASE_DIR:?Buildroot names its output folder}"
 
 # The overlay has its own start; what packages brought would start a second time, or without being asked.
-rm -f "$root"/etc/init.d/S[0-9]* "$root/etc/network/interfaces" "$root/etc/resolv.conf"
+rm -f "$root"/etc/init.d/S[0-9]* "$root/etc/network/interfaces"
 # The modules go with the kernel, into the initramfs: the slots take any kernel's (/run/modules).
 if [ -d "$root/usr/lib/modules" ] && [ ! -L "$root/usr/lib/modules" ]; then
     rm -rf "$BASE_DIR/rackberry-modules"

@@ -86,7 +86,9 @@ fn run(cli: &Cli, shown: &Shown) -> anyhow::Result<()> {
             Ok(())
         }
         Command::Config(ConfigCommand::Show(file)) => show_config(file, shown),
-        Command::NetUp { interface, card } => net_up(interface.as_deref(), card.as_deref(), shown),
+        Command::NetUp { interface, card, lease } => {
+            net_up(interface.as_deref(), card.as_deref(), lease.as_deref(), shown)
+        }
         Command::Restore { file } => {
             let mut options = OpenOptions::new(&cli.state_dir);
             options.restore = Some(file.clone());
@@ -138,7 +140,7 @@ fn client(cli: &Cli) -> anyhow::Result<Client> {
 /// How long a DHCP server may take to give the box itself an address.
 const NET_UP_PATIENCE: Duration = Duration::from_secs(8);
 
-fn net_up(interface: Option<&str>, card: Option<&Path>, shown: &Shown) -> anyhow::Result<()> {
+fn net_up(interface: Option<&str>, card: Option<&Path>, lease: Option<&Path>, shown: &Shown) -> anyhow::Result<()> {
     let card = card.map(card::look);
     let fixed = card.as_ref().and_then(|look| {
         let (address, prefix) = look.settings.address?;
@@ -148,6 +150,10 @@ fn net_up(interface: Option<&str>, card: Option<&Path>, shown: &Shown) -> anyhow
     let mut random = [0; 4];
     getrandom::fill(&mut random).map_err(|_| anyhow::anyhow!("the kernel gives no random bytes"))?;
     let (interface, up) = rackberry::net::net_up(interface, fixed, NET_UP_PATIENCE, u32::from_le_bytes(random))?;
+    let dns = card.as_ref().map(|look| look.settings.dns.as_slice()).unwrap_or_default();
+    if let Some((path, told)) = lease.zip(up.told(dns)) {
+        std::fs::write(path, told).with_context(|| format!("writing what the lease says into {}", path.display()))?;
+    }
     let sentence = match up {
         NetUp::Kept(address, prefix) => format!("{} keeps {address}/{prefix}.", interface.name),
         NetUp::Leased { address, prefix, server, .. } => {

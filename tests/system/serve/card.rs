@@ -19,7 +19,7 @@ fn a_card_with_mistakes_comes_up_names_them_and_lets_its_owner_in() -> Result<()
     let place = |name: &str| folder.path().join(name).display().to_string();
     let (card, state, out) = (place("card"), place("state"), place("out"));
     std::fs::create_dir(&card)?;
-    let own = "[box]\nhostname = \"my berry\"\naddress = \"10.92.0.1/24\"\nowner = \"anna\"\nowner_password = \"correct horse\"\n\
+    let own = "[box]\nhostname = \"my berry\"\naddress = \"10.92.0.1/24\"\ndns = [\"10.92.0.9\"]\nowner = \"anna\"\nowner_password = \"correct horse\"\n\
                [network]\ninterface = \"eth0\"\n[dhcp]\nmode = \"full\"\n";
     std::fs::write(format!("{card}/rackberry.toml"), own)?;
     let program = appliance::binary()?;
@@ -29,13 +29,15 @@ fn a_card_with_mistakes_comes_up_names_them_and_lets_its_owner_in() -> Result<()
     let said = String::from_utf8_lossy(&setup.stdout).into_owned();
     ensure!(setup.status.success(), "{said}{}", String::from_utf8_lossy(&setup.stderr));
     let report = std::fs::read_to_string(format!("{card}/rackberry-report.txt"))?;
-    for mistake in ["rackberry.toml, line 2: box.hostname", "rackberry.toml, line 9: dhcp.mode"] {
+    for mistake in ["rackberry.toml, line 2: box.hostname", "rackberry.toml, line 10: dhcp.mode"] {
         ensure!(said.contains(mistake) && report.contains(mistake), "{mistake}: {said}{report}");
     }
     ensure!(!std::fs::read_to_string(format!("{card}/rackberry.toml"))?.contains("correct horse"));
     ensure!(std::fs::read_to_string(format!("{out}/etc/hostname"))? == "rackberry\n");
-    let up = seat.run(rackberry, &["net-up", "--card", &card])?;
+    let lease = place("lease");
+    let up = seat.run(rackberry, &["net-up", "--card", &card, "--lease", &lease])?;
     ensure!(up.contains("eth0 is 10.92.0.1/24 now, as the card says"), "{up}");
+    ensure!(std::fs::read_to_string(lease)? == "dns=10.92.0.9\n");
 
     let mut command = seat.command(rackberry);
     command.args(["--state-dir", &state, "serve", "--card", &card]).env_remove("RACKBERRY_CONFIG");

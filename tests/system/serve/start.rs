@@ -44,14 +44,25 @@ fn without_settings_and_address_it_waits_and_names_net_up_which_makes_it_ready()
 }
 
 #[test]
-fn net_up_takes_an_address_where_a_server_gives_one() -> Result<()> {
+fn net_up_takes_an_address_where_a_server_gives_one_and_writes_down_whom_to_ask_for_names_and_time() -> Result<()> {
     let (seat, room) = (Netns::new()?, Netns::new()?);
     seat.veth("eth0", &room, "c0")?;
     room.up("c0", Some("10.91.0.1/24"))?;
-    let _server = Dnsmasq::start(&room, &["interface=c0", "dhcp-range=10.91.0.10,10.91.0.99,10m"])?;
-    let up = seat.run(appliance::binary()?.to_str().unwrap_or_default(), &["net-up", "eth0"])?;
+    let more = ["dhcp-option=option:dns-server,10.91.0.2", "dhcp-option=option:ntp-server,10.91.0.8,10.91.0.9"];
+    let _server = Dnsmasq::start(&room, &["interface=c0", "dhcp-range=10.91.0.10,10.91.0.99,10m", more[0], more[1]])?;
+    let folder = tempfile::tempdir()?;
+    let lease = folder.path().join("lease");
+    let program = appliance::binary()?;
+    let program = program.to_str().context("the program's name is no UTF-8")?;
+    let arguments = ["net-up", "eth0", "--lease", lease.to_str().unwrap_or_default()];
+    let up = seat.run(program, &arguments)?;
     assert!(up.contains("from the DHCP server 10.91.0.1"), "{up}");
     assert!(seat.ip("address show eth0")?.contains("10.91.0."));
+    let told = "dns=10.91.0.2\nntp=10.91.0.8\nntp=10.91.0.9\n";
+    assert_eq!(std::fs::read_to_string(&lease)?, told);
+    let again = seat.run(program, &arguments)?;
+    assert!(again.contains("keeps"), "{again}");
+    assert_eq!(std::fs::read_to_string(&lease)?, told, "where nothing is asked, nothing is forgotten");
     Ok(())
 }
 

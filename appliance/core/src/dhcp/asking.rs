@@ -40,7 +40,7 @@ pub fn accept(offer: &SeenReply, mac: MacAddr) -> Vec<u8> {
     options.extend(offer.yiaddr.octets());
     options.extend([code::SERVER_ID, 4]);
     options.extend(offer.server.octets());
-    options.extend([code::PARAMETERS, 3, 1, 3, 6]);
+    options.extend([code::PARAMETERS, 4, 1, 3, 6, code::NTP]);
     client_message(MessageKind::Request, offer.xid, mac, &options)
 }
 

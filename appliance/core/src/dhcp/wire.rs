@@ -183,6 +183,8 @@ pub struct SeenReply {
     pub mask: Option<Ipv4Addr>,
     pub router: Option<Ipv4Addr>,
     pub dns: Vec<Ipv4Addr>,
+    /// Time servers; option 42.
+    pub ntp: Vec<Ipv4Addr>,
 }
 
 /// Either side of the protocol.
@@ -257,6 +259,7 @@ pub fn decode(bytes: &[u8], port: Port, from: SocketAddrV4) -> Result<Packet, Ma
                 mask: options.address(code::SUBNET_MASK),
                 router: options.get(code::ROUTER).and_then(|raw| addresses(raw).next()),
                 dns: options.get(code::DNS).map(|raw| addresses(raw).take(3).collect()).unwrap_or_default(),
+                ntp: options.get(code::NTP).map(|raw| addresses(raw).take(4).collect()).unwrap_or_default(),
             }))
         }
         Opcode::Unknown(op) => Err(Malformed::Opcode(op)),

@@ -34,6 +34,10 @@ pub enum Command {
         /// Takes interface and address from the rackberry.toml in this folder, if they stand there.
         #[arg(long, value_name = "FOLDER")]
         card: Option<PathBuf>,
+        /// Writes into this file which name servers and time servers it was told of: lines `dns=ADDRESS` and
+        /// `ntp=ADDRESS`. Left alone where the interface has its address already.
+        #[arg(long, value_name = "FILE")]
+        lease: Option<PathBuf>,
     },
     /// Hosts.
     #[command(subcommand)]

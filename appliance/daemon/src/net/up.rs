@@ -32,7 +32,15 @@ pub enum NetUp {
     /// A person chose it.
     Fixed(Ipv4Addr, u8),
     /// A DHCP server gave it.
-    Leased { address: Ipv4Addr, prefix: u8, gateway: Option<Ipv4Addr>, dns: Vec<Ipv4Addr>, server: Ipv4Addr },
+    Leased {
+        address: Ipv4Addr,
+        prefix: u8,
+        gateway: Option<Ipv4Addr>,
+        dns: Vec<Ipv4Addr>,
+        /// Time servers.
+        ntp: Vec<Ipv4Addr>,
+        server: Ipv4Addr,
+    },
     /// Nobody answered.
     Fallback,
 }
@@ -62,6 +70,25 @@ pub enum NetUpError {
     },
 }
 
+impl NetUp {
+    /// What this machine was told beside its address, for whoever asks names or the time: lines `dns=ADDRESS` and
+    /// `ntp=ADDRESS`. `dns` are those that a person chose. None where the address was there before, as nothing is
+    /// known of it then.
+    #[must_use]
+    pub fn told(&self, dns: &[Ipv4Addr]) -> Option<String> {
+        let (dns, ntp) = match self {
+            NetUp::Kept(..) => return None,
+            NetUp::Fixed(..) => (dns, &[][..]),
+            NetUp::Leased { dns, ntp, .. } => (dns.as_slice(), ntp.as_slice()),
+            NetUp::Fallback => (&[][..], &[][..]),
+        };
+        let lines = |key: &'static str, list: &[Ipv4Addr]| -> String {
+            list.iter().map(|address| format!("{key}={address}\n")).collect()
+        };
+        Some(lines("dns", dns) + &lines("ntp", ntp))
+    }
+}
+
 /// Does what is missing: with an address nothing; without one the `fixed` one, or DHCP for `patience`, else
 /// 192.168.77.1/24.
 ///
@@ -87,7 +114,8 @@ pub fn net_up(
             Some(reply) => {
                 let prefix = reply.mask.map_or(24, |mask| u8::try_from(u32::from(mask).leading_ones()).unwrap_or(24));
                 let (address, gateway) = (reply.yiaddr, reply.router);
-                let up = NetUp::Leased { address, prefix, gateway, dns: reply.dns, server: reply.server };
+                let up =
+                    NetUp::Leased { address, prefix, gateway, dns: reply.dns, ntp: reply.ntp, server: reply.server };
                 (address, prefix, gateway, up)
             }
             None => (FALLBACK, FALLBACK_PREFIX, None, NetUp::Fallback),
@@ -145,6 +173,7 @@ fn lease(interface: &Interface, patience: Duration, random: u32) -> Result<Optio
                 mask: ack.mask.or(offer.mask),
                 router: ack.router.or(offer.router),
                 dns: if ack.dns.is_empty() { offer.dns } else { ack.dns },
+                ntp: if ack.ntp.is_empty() { offer.ntp } else { ack.ntp },
                 ..ack
             }));
         }
