@@ -29,3 +29,8 @@ impl Timestamp {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, Default)]
 #[serde(transparent)]
 pub struct WallTime(pub i64);
+
+impl WallTime {
+    /// 1 January 2026, before this was written: a clock before that was never set.
+    pub const FIRST: WallTime = WallTime(1_767_225_600_000);
+}

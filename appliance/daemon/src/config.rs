@@ -8,6 +8,8 @@ mod subnet;
 pub(crate) mod values;
 
 pub use oled::{Bus, Controller, GpioBackend, Oled};
+pub(crate) use values::MOST_TIME_SERVERS;
+pub use values::TimeServer;
 
 use rackberry_core::{
     dhcp::{Mode, Subnet},
@@ -74,6 +76,8 @@ pub struct Config {
     pub kernel_args: String,
     pub assets: PathBuf,
     pub page_listen: SocketAddr,
+    /// Asked for the time, before those that the lease names.
+    pub time_servers: Vec<TimeServer>,
     pub idle_to_disk: Option<Duration>,
     pub idle_power_off: Option<Duration>,
     pub arm_ttl: Duration,
@@ -172,6 +176,7 @@ impl Default for Config {
             kernel_args: String::new(),
             assets: PathBuf::new(),
             page_listen: SocketAddr::from(([0, 0, 0, 0], 0)),
+            time_servers: Vec::new(),
             idle_to_disk: None,
             idle_power_off: None,
             arm_ttl: Duration::ZERO,

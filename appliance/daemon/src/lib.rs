@@ -14,6 +14,7 @@
 //! | [`health`] | when each part last showed that it turns, and the verdict that watchdogs are fed by |
 //! | [`sensors`] | what the box's own hardware says: voltage, temperature, the card |
 //! | [`power`] | machines switched on and off: who has which pin, one action at a time |
+//! | [`time`] | the time of day: asked of time servers, on the SD card set by them, and only shown |
 //! | [`display`] | what the display of the box shows |
 //! | [`consent`] | the question at the display, may this disk be erased |
 //! | [`boot`] | who asks to boot, what it is given, and that it is written down |
@@ -27,7 +28,7 @@
 //! | [`cli`] | the command line's other half: speaks to a running daemon |
 //!
 //! Imports point one way: `{ config, log, net, gpio, inventory, catalog, auth, media, health,
-//! power, sensors } <- { boot, card, consent, display, update } <- {
+//! power, sensors, time } <- { boot, card, consent, display, update } <- {
 //! dhcp, tftp, http, reconcile, oled, cli } <- app <- main`; `cli` imports none of them.
 
 pub mod app;
@@ -52,6 +53,7 @@ pub mod power;
 pub mod reconcile;
 pub mod sensors;
 pub mod tftp;
+pub mod time;
 pub mod update;
 
 /// An error and all its causes in one line.

@@ -16,7 +16,7 @@ use rackberry::{
     config::{Config, Origin},
     inventory::{Inventory, OpenOptions},
     net::{FixedAddress, NetUp},
-    update,
+    time, update,
 };
 use serde_json::{Value, json};
 use std::{
@@ -66,12 +66,20 @@ fn is_usage(error: &anyhow::Error) -> bool {
 
 fn run(cli: &Cli, shown: &Shown) -> anyhow::Result<()> {
     match &cli.command {
-        Command::Serve(ServeArgs { file, card, heartbeat, sys, updates }) => {
+        Command::Serve(ServeArgs { file, card, heartbeat, sys, updates, clock, lease }) => {
             let start = match card {
                 Some(card) => card::look(card).into(),
                 None => Start::new(load(file)?),
             };
-            serve(cli, Start { heartbeat: heartbeat.clone(), sys: sys.clone(), updates: updates.clone(), ..start })
+            let start = Start {
+                heartbeat: heartbeat.clone(),
+                sys: sys.clone(),
+                updates: updates.clone(),
+                clock: clock.clone(),
+                lease: lease.clone(),
+                ..start
+            };
+            serve(cli, start)
         }
         Command::CardSetup(args) => card_setup(cli, args, shown),
         Command::CheckConfig { file } => {
@@ -108,6 +116,16 @@ fn run(cli: &Cli, shown: &Shown) -> anyhow::Result<()> {
                 trial: args.trial.clone(),
             };
             match update::run(&setup)? {}
+        }
+        Command::ClockHelper(args) => {
+            rackberry::log::start();
+            let places = time::Places {
+                socket: args.socket.clone(),
+                built: args.built.clone(),
+                floor: args.floor.clone(),
+                state_dir: cli.state_dir.clone(),
+            };
+            match time::run(&places)? {}
         }
         Command::Openapi => {
             let document = rackberry::http::api::openapi::document();
@@ -237,8 +255,10 @@ fn serve(cli: &Cli, start: Start) -> anyhow::Result<()> {
     // Before the runtime starts its threads: rights are given up thread by thread.
     let app = App::open(start, &cli.state_dir)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(app.run(stop_signal()))?;
-    Ok(())
+    let ended = runtime.block_on(app.run(stop_signal()));
+    // A name server that is still waited for holds up no end; everything else has ended.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    Ok(ended?)
 }
 
 async fn stop_signal() {
@@ -287,6 +307,7 @@ mod tests {
             "net-up",
             "restore",
             "update-helper",
+            "clock-helper",
         ];
         let forms = ["host import", "profile show", "user role"];
         let left: Vec<&String> =

@@ -11,6 +11,7 @@ mod name;
 mod power;
 mod remote;
 mod start;
+mod time;
 
 use anyhow::{Result, ensure};
 use serde_json::Value;

@@ -175,6 +175,8 @@ pub struct Shell {
     pub address: String,
     /// How the box behaves on the network right now, in one sentence.
     pub mode: String,
+    /// Where its time is from, or what is wrong with it, in one sentence; may be empty.
+    pub time: String,
     pub version: String,
     /// The size of the box's display, `128x64` or `128x32`; empty if it has none.
     pub display: String,

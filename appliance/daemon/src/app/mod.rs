@@ -18,7 +18,7 @@ use crate::{
     http::{self, NetworkView, State},
     inventory::{Inventory, OpenOptions, StoreError, TransactError},
     media::Media,
-    oled, power, reconcile, sensors,
+    oled, power, reconcile, sensors, time,
     update::{self, Updates},
 };
 use listeners::Listeners;
@@ -76,27 +76,33 @@ pub struct Start {
     pub sys: PathBuf,
     /// The socket of who may write the SD card.
     pub updates: Option<PathBuf>,
+    /// The socket of who may set the clock.
+    pub clock: Option<PathBuf>,
+    /// What `net-up` wrote down of this machine's lease.
+    pub lease: Option<PathBuf>,
 }
 
 impl Start {
     /// With these settings and nothing else.
     #[must_use]
     pub fn new(config: Config) -> Self {
-        Start { config, owner: None, mistakes: Vec::new(), heartbeat: None, sys: "/sys".into(), updates: None }
+        Start {
+            config,
+            owner: None,
+            mistakes: Vec::new(),
+            heartbeat: None,
+            sys: "/sys".into(),
+            updates: None,
+            clock: None,
+            lease: None,
+        }
     }
 }
 
 impl From<card::Look> for Start {
     fn from(look: card::Look) -> Self {
         let mistakes = look.mistakes.iter().map(ToString::to_string).collect();
-        Start {
-            config: look.config,
-            owner: look.settings.owner.zip(look.settings.owner_password),
-            mistakes,
-            heartbeat: None,
-            sys: "/sys".into(),
-            updates: None,
-        }
+        Start { owner: look.settings.owner.zip(look.settings.owner_password), mistakes, ..Start::new(look.config) }
     }
 }
 
@@ -108,6 +114,7 @@ pub struct App {
     heartbeat: Option<PathBuf>,
     sys: PathBuf,
     updates: Option<PathBuf>,
+    time: time::Setup,
     state_dir: PathBuf,
     listeners: Listeners,
     media: Media,
@@ -122,7 +129,7 @@ impl App {
     /// # Errors
     /// [`AppError`], naming what could not be had.
     pub fn open(start: Start, state_dir: &Path) -> Result<Self, AppError> {
-        let Start { config, owner, mistakes, heartbeat, sys, updates } = start;
+        let Start { config, owner, mistakes, heartbeat, sys, updates, clock, lease } = start;
         let state_dir = std::path::absolute(state_dir).unwrap_or_else(|_| state_dir.to_owned());
         make_private_folder(&state_dir).map_err(|source| AppError::StateDir { path: state_dir.clone(), source })?;
         Inventory::ensure_free(&state_dir)
@@ -136,6 +143,7 @@ impl App {
         }
         privileges::give_up().map_err(|error| AppError::Privileges(error.into()))?;
         Ok(App {
+            time: time::Setup::new(config.time_servers.clone(), lease, clock),
             config: Arc::new(config),
             owner,
             mistakes,
@@ -154,7 +162,7 @@ impl App {
     /// # Errors
     /// [`AppError`] if the state cannot be opened or the network side cannot go on.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), AppError> {
-        let App { config, owner, mistakes, heartbeat, sys, updates, state_dir, listeners, media, catalog } = self;
+        let App { config, owner, mistakes, heartbeat, sys, updates, time, state_dir, listeners, media, catalog } = self;
         let page = TcpListener::from_std(listeners.page).map_err(AppError::Page)?;
         let inventory = Inventory::open(OpenOptions::new(&state_dir))
             .map_err(|source| AppError::Inventory { path: state_dir.clone(), source: Box::new(source) })?;
@@ -171,6 +179,7 @@ impl App {
         let state_dir = Arc::new(state_dir);
         // Before anybody may ask for anything: a box that was killed may have left a pin pressed.
         let (power, powering) = power::new(config.clone(), state_dir.clone(), inventory.clone());
+        let (time, asking) = time::watch(time, seen.clone(), stopped.clone());
         let state = State {
             inventory,
             config,
@@ -186,6 +195,7 @@ impl App {
             consent: Consent::default(),
             power,
             sensors,
+            time,
         };
         let network = network::Network {
             state: state.clone(),
@@ -229,6 +239,7 @@ impl App {
         }
         tasks.spawn(health::ask_database(state.health.clone(), inventory.clone(), stopped.clone()));
         tasks.spawn(sensing);
+        tasks.spawn(asking);
         let probe = update::Probe {
             health: state.health.clone(),
             inventory: inventory.clone(),

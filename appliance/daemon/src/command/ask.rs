@@ -78,6 +78,7 @@ pub async fn ask(client: &Client, command: &Command, shown: &Shown) -> anyhow::R
         | Command::Restore { .. }
         | Command::CardSetup(_)
         | Command::UpdateHelper(_)
+        | Command::ClockHelper(_)
         | Command::Openapi => bail!("this command needs no running daemon"),
     };
     shown.answer(command, &answer);

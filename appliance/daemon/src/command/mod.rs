@@ -102,6 +102,8 @@ pub enum Command {
     Rollback,
     /// Writes updates to the SD card when the daemon asks. Part of the card's start, needs root.
     UpdateHelper(UpdateHelperArgs),
+    /// Sets the SD card's clock when the daemon asks. Part of the card's start, needs root.
+    ClockHelper(ClockHelperArgs),
     /// The display of the box.
     #[command(subcommand)]
     Oled(OledCommand),
@@ -147,6 +149,19 @@ pub struct UpdateHelperArgs {
     /// What the initramfs waits at while a version is on trial.
     #[arg(long, default_value = "/run/card/trial")]
     pub trial: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct ClockHelperArgs {
+    /// Where questions come in; the owner of the state folder may ask.
+    #[arg(long, default_value = "/run/clock/socket")]
+    pub socket: PathBuf,
+    /// When this card was made: no earlier time is set.
+    #[arg(long, default_value = "/etc/rackberry/built")]
+    pub built: PathBuf,
+    /// Where the time is kept for the next start.
+    #[arg(long, default_value = "/var/lib/card/clock")]
+    pub floor: PathBuf,
 }
 
 #[derive(Debug, Subcommand)]
@@ -195,6 +210,12 @@ pub struct ServeArgs {
     /// The socket of `rackberry update-helper`; without one the box is not updated by its page.
     #[arg(long, value_name = "SOCKET")]
     pub updates: Option<PathBuf>,
+    /// The socket of `rackberry clock-helper`; without one the clock is compared with the time servers', and never set.
+    #[arg(long, value_name = "SOCKET")]
+    pub clock: Option<PathBuf>,
+    /// What `rackberry net-up --lease FILE` wrote: its time servers are asked after those of the settings.
+    #[arg(long, value_name = "FILE")]
+    pub lease: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -4,6 +4,7 @@ use super::{
     Config, oled,
     values::{
         DAY, Scalar, address, addresses, byte, count, number, optional, options, pool, port, switch, text, texts,
+        time_servers,
     },
 };
 use std::time::Duration;
@@ -243,6 +244,13 @@ pub(super) const SETTINGS: &[Setting] = &[
                 given.parse().map_err(|_| format!("\"{given}\" is no address and port; write 0.0.0.0:8000"))?;
             Ok(())
         },
+    },
+    Setting {
+        table: "time",
+        key: "ntp",
+        default: "[]",
+        help: "Time servers that this machine asks itself, by name or address; after them it asks those that its own DHCP lease names. The SD card's clock is set by them, any other machine's only compared.",
+        set: |c, v| time_servers(v).map(|list| c.time_servers = list),
     },
     Setting {
         table: "ramos",

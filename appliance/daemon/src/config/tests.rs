@@ -105,3 +105,27 @@ fn a_yes_at_the_box_takes_a_display_that_shows_what_is_asked() {
     let InvalidConfig(problems) = Config::parse("[install]\nconsent = \"maybe\"\n").unwrap_err();
     assert_eq!(problems[0].what, "takes never, data or always");
 }
+
+#[test]
+fn time_servers_are_names_or_addresses_with_or_without_a_port() {
+    let read = |list: &str| Config::parse(&format!("[time]\nntp = {list}\n")).map(|config| config.time_servers);
+    let shown = |list: &str| read(list).unwrap().iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(shown("[]"), Vec::<String>::new());
+    let right = ["ntp.example.org", "192.0.2.1", "192.0.2.1:1123", "localhost:99", "2001:db8::1", "[2001:db8::1]:99"];
+    assert_eq!(shown(&format!("{right:?}")), right);
+    assert_eq!(shown("[\"192.0.2.1:123\"]"), ["192.0.2.1"]);
+    for wrong in [
+        "\"ntp.example.org\"",
+        "[\"\"]",
+        "[\"10.0.0.300\"]",
+        "[\"a b\"]",
+        "[\"a..b\"]",
+        "[\"host:0\"]",
+        "[\"host:x\"]",
+        "[7]",
+    ] {
+        let InvalidConfig(problems) = read(wrong).unwrap_err();
+        assert_eq!(problems.iter().map(|p| (p.line, p.key.as_str())).collect::<Vec<_>>(), [(2, "time.ntp")], "{wrong}");
+    }
+    assert!(read(&format!("{:?}", ["a"; 9])).is_err());
+}

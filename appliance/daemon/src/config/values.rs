@@ -1,7 +1,11 @@
 //! Values as TOML writes them, and the readers of those that several settings share.
 
 use rackberry_core::option::DhcpOption;
-use std::net::Ipv4Addr;
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    str::FromStr,
+};
 use toml::de::DeValue;
 
 /// Seconds. Longer waits are no settings but mistakes.
@@ -107,4 +111,67 @@ pub(crate) fn options(value: Scalar<'_>) -> Result<Vec<DhcpOption>, String> {
 
 pub(crate) fn optional<T>(text: &str, read: impl FnOnce(&str) -> Result<T, String>) -> Result<Option<T>, String> {
     if text.is_empty() { Ok(None) } else { read(text).map(Some) }
+}
+
+/// Whom to ask for the time: a name or an address, and a UDP port.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct TimeServer {
+    pub host: String,
+    pub port: u16,
+}
+
+/// NTP's own (RFC 5905 section 16).
+const NTP: u16 = 123;
+
+impl From<Ipv4Addr> for TimeServer {
+    fn from(address: Ipv4Addr) -> Self {
+        TimeServer { host: address.to_string(), port: NTP }
+    }
+}
+
+impl fmt::Display for TimeServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.port {
+            NTP => f.write_str(&self.host),
+            port if self.host.contains(':') => write!(f, "[{}]:{port}", self.host),
+            port => write!(f, "{}:{port}", self.host),
+        }
+    }
+}
+
+impl FromStr for TimeServer {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bad = || format!("\"{text}\" is no time server; write ntp.example.org, 192.168.77.1 or 192.168.77.1:123");
+        if let Ok(address) = text.parse::<IpAddr>() {
+            return Ok(TimeServer { host: address.to_string(), port: NTP });
+        }
+        let (host, port) = match (text.parse::<SocketAddr>(), text.rsplit_once(':')) {
+            (Ok(both), _) => (both.ip().to_string(), both.port()),
+            (Err(_), Some((host, port))) => (host.to_owned(), port.parse().map_err(|_| bad())?),
+            (Err(_), None) => (text.to_owned(), NTP),
+        };
+        // Letters, digits and hyphens (RFC 1123 section 2.1); one of digits alone would be a mistyped address.
+        let label = |label: &str| {
+            (1..=63).contains(&label.len()) && label.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+        };
+        let named = host.len() <= 253
+            && host.split('.').all(label)
+            && !host.rsplit('.').next().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()));
+        if port > 0 && (named || host.parse::<IpAddr>().is_ok()) { Ok(TimeServer { host, port }) } else { Err(bad()) }
+    }
+}
+
+/// More of them would only be more traffic.
+pub(crate) const MOST_TIME_SERVERS: usize = 8;
+
+pub(crate) fn time_servers(value: Scalar<'_>) -> Result<Vec<TimeServer>, String> {
+    let Scalar::List(list) = value else {
+        return Err("takes a list, for example [\"ntp.example.org\"]".to_owned());
+    };
+    if list.len() > MOST_TIME_SERVERS {
+        return Err(format!("takes at most {MOST_TIME_SERVERS} servers"));
+    }
+    list.into_iter().map(str::parse).collect()
 }

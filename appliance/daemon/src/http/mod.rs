@@ -21,7 +21,7 @@ pub use crate::net::NetworkView;
 
 use crate::{
     auth::Auth, boot::Desk, catalog::Catalog, config::Config, consent::Consent, display::Display, health::Health,
-    inventory::Inventory, media::Media, power::Power, sensors::Sensors, update::Updates,
+    inventory::Inventory, media::Media, power::Power, sensors::Sensors, time::Time, update::Updates,
 };
 use futures_util::future::Either;
 use http::{HeaderValue, header::SERVER};
@@ -78,6 +78,8 @@ pub struct State {
     pub power: Power,
     /// What the box's hardware says.
     pub sensors: Sensors,
+    /// Where the time of day is from.
+    pub time: Time,
 }
 
 /// The two ends of the connection a request came on.

@@ -108,6 +108,7 @@ impl Site {
             health: crate::health::Health::default(),
             consent: crate::consent::Consent::default(),
             sensors: crate::sensors::Sensors::default(),
+            time: crate::time::Time::default(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

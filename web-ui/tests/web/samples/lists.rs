@@ -29,7 +29,11 @@ impl<F: Fn(&str) -> String> Samples<F> {
 
     pub fn images(&self) -> ImagesPage {
         ImagesPage {
-            shell: Shell { alarm: Some(self.foreign_dhcp()), ..self.shell(Section::Images) },
+            shell: Shell {
+                alarm: Some(self.foreign_dhcp()),
+                time: self.t("Time from 10.20.0.1, 3 min ago."),
+                ..self.shell(Section::Images)
+            },
             rows: vec![
                 self.image("Ubuntu 24.04.3 server", 3_100_000_000, Trust::Importing(Progress {
                     percent: Some(62), task: self.t("Copy"), rate: Some(38_000_000), left_ms: Some(31_000), silent_ms: 0,

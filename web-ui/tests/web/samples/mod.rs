@@ -40,6 +40,7 @@ impl<F: Fn(&str) -> String> Samples<F> {
             interface: self.t("eth0"),
             address: self.t("10.20.0.2"),
             mode: self.t("Adding boot files beside another DHCP server."),
+            time: String::new(),
             version: self.t("v0.1.0"),
             display: String::new(),
             hosts: 10,

@@ -21,6 +21,13 @@ static STATUS: Schema = Schema {
         must("sentence", Kind::Text, "The same, and why."),
         must("hosts", Kind::Number, "How many it knows."),
         must("alarms", Kind::Texts, "What a person should look at."),
+        must(
+            "time",
+            Kind::Text,
+            "Where its time of day is from and what is wrong with it, in sentences; may be empty.",
+        ),
+        may("time_server", Kind::Text, "The time server that it believed last."),
+        may("time_offset_ms", Kind::Number, "How far that one was ahead of the box's clock then; negative: behind."),
         may("one_time_code", Kind::Text, "For the first person, while there is none."),
     ],
     open: false,
@@ -69,6 +76,7 @@ async fn status(call: Call) -> Result<Value, Error> {
     let state = &call.state;
     let network = state.network.borrow().clone();
     let snapshot = state.inventory.snapshot();
+    let told = state.time.told();
     Ok(object!({
         "version": env!("CARGO_PKG_VERSION"),
         "interface": network.interface,
@@ -77,6 +85,9 @@ async fn status(call: Call) -> Result<Value, Error> {
         "sentence": network.mode,
         "hosts": snapshot.hosts.len(),
         "alarms": snapshot.alarms.values().map(|alarm| alarm.text.to_string()).collect::<Vec<_>>(),
+        "time": state.time.sentence(state.inventory.wall()),
+        "time_server": told.as_ref().map(|told| told.server.to_string()),
+        "time_offset_ms": told.as_ref().and_then(|told| i64::try_from(told.offset / 1_000_000).ok()),
         "one_time_code": state.auth.code().map(|code| code.to_string()),
     }))
 }

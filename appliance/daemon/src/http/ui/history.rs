@@ -8,12 +8,9 @@ use rackberry_core::{
 };
 use rackberry_web::views::{EventRow, Tone};
 
-/// 1 January 2024: a clock before that was never set.
-const CLOCK_SET: i64 = 1_704_067_200_000;
-
 /// Milliseconds since 1970, or 0 from a clock that was not set.
 pub(super) fn clean_time(wall: WallTime) -> u64 {
-    if wall.0 < CLOCK_SET { 0 } else { u64::try_from(wall.0).unwrap_or(0) }
+    if wall < WallTime::FIRST { 0 } else { u64::try_from(wall.0).unwrap_or(0) }
 }
 
 /// A line of history; with `hosts`, it names its host.

@@ -131,6 +131,7 @@ impl Visit {
             interface: network.interface.clone(),
             address: network.address.map(|address| address.to_string()).unwrap_or_default(),
             mode: network.mode.clone(),
+            time: state.time.sentence(state.inventory.wall()),
             version: concat!("v", env!("CARGO_PKG_VERSION")).to_owned(),
             display: state
                 .config
