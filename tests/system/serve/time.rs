@@ -64,6 +64,16 @@ fn a_program_compares_this_machines_clock_and_leaves_it_alone() -> Result<()> {
     ensure!(told.contains("clock is 1 min ") && told.contains(&format!("behind {server}'s")), "{status}");
     let offset = status["time_offset_ms"].as_i64().context("no offset")?;
     ensure!((85_000..95_000).contains(&offset), "{status}");
+    let form = appliance.get("/first-run")?.text();
+    let csrf =
+        form.split("name=\"csrf\" value=\"").nth(1).and_then(|rest| rest.split('"').next()).context("no form")?;
+    let code = appliance.one_time_code()?;
+    let password = ("password", "correct horse");
+    let fields = [("csrf", csrf), ("code", &code), ("user", "anna"), password, ("password2", password.1)];
+    appliance.post_form("/first-run", &fields)?.expect_status(303)?;
+    let page = appliance.get("/")?.expect_status(200)?.text();
+    let foot = page.split("id=\"box\"").nth(1).context("no footer")?;
+    ensure!(foot.contains("clock is 1 min ") && foot.contains(&server), "{foot}");
     Ok(())
 }
 
