@@ -150,7 +150,9 @@ async fn tell(socket: &Path, status: &Status, inventory: &Inventory) {
     }
 }
 
-fn sentence(last: &Last, running: Version) -> String {
+/// How an update failed, for people.
+#[must_use]
+pub fn sentence(last: &Last, running: Version) -> String {
     let why = if last.why.is_empty() { String::new() } else { format!(" ({})", last.why) };
     format!("The update to {} failed{why}; {running} is running.", last.version)
 }

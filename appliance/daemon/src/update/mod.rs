@@ -13,6 +13,7 @@
 //! | `client` | the daemon's end of it |
 //! | `gate` | on trial: looks at the box's health, and says so to the helper |
 //! | `desk` | what page, API and display ask: the bundle that is kept, its way into the slot |
+//! | `order` | somebody orders an update or a roll-back: may it begin now? |
 //!
 //! The daemon runs as a user of its own and writes no card. Only `helper` does, and it believes nobody: it verifies
 //! what it was given from the file that it opened itself.
@@ -24,6 +25,7 @@ mod gate;
 mod helper;
 mod keeper;
 mod medium;
+mod order;
 mod record;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -33,6 +35,7 @@ mod write;
 pub use bundle::{Bundle, BundleError, Key, SIGNED_AT, verify};
 pub use client::ClientError;
 pub use desk::{Kept, Updates, UpdatesError, Upload, View, Work, bundle_path};
-pub use gate::{Probe, watch};
+pub use gate::{Probe, sentence, watch};
 pub use helper::{Setup, SetupError, run};
+pub use order::{OrderError, install, roll_back};
 pub use words::{Last, Other, OtherState, Outcome, Status, Step};

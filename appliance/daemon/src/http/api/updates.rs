@@ -5,17 +5,11 @@ use super::{
     table::{Access, Answer, Body, Kind, Route, Schema, Verb, json, may, must},
 };
 use crate::{
-    http::{State, error::Error},
-    update::{Kept, Status, UpdatesError, View},
+    http::{State, actions::update as actions, error::Error},
+    update::{Kept, Status, View},
 };
 use futures_util::StreamExt as _;
 use serde_json::{Value, json as object};
-use std::time::Duration;
-
-/// Of a refused upload so many bytes are taken in and thrown away, so that its sender gets to read why.
-const DRAIN: usize = 256 << 20;
-/// And no longer than this.
-const DRAIN_FOR: Duration = Duration::from_secs(10);
 
 static UPDATE: Schema = Schema {
     name: "Update",
@@ -124,55 +118,33 @@ fn shown(view: &View) -> Value {
 async fn load(call: Call) -> Result<Value, Error> {
     let Call { state, upload, .. } = call;
     let Some(mut body) = upload else { return Err(Error::Mistake("an upload without its bytes".to_owned())) };
-    let taken = take_in(&state, &mut body).await;
-    if taken.is_err() {
-        // Whoever still sends reads no answer.
-        let _ = tokio::time::timeout(DRAIN_FOR, async {
-            let mut left = DRAIN;
-            while let Some(Ok(piece)) = body.next().await {
-                left = left.saturating_sub(piece.len());
-                if left == 0 {
-                    return;
-                }
-            }
-        })
-        .await;
+    if let Err(error) = take_in(&state, &mut body).await {
+        actions::drain(&mut body).await;
+        return Err(error);
     }
-    taken?;
     Ok(shown(&state.updates.view().await?))
 }
 
 async fn take_in(state: &State, body: &mut Upload) -> Result<Kept, Error> {
-    let updates = state.updates.clone();
-    let mut upload = blocking(move || updates.upload()).await?;
+    let mut arriving = actions::Arriving::default();
     while let Some(piece) = body.next().await {
         let bytes = piece.map_err(|error| Error::Invalid(format!("The upload broke off: {error}.")))?;
-        upload = blocking(move || upload.write(&bytes).map(|()| upload)).await?;
+        arriving.write(state, bytes).await?;
     }
-    Ok(state.updates.keep(upload).await?)
-}
-
-async fn blocking<T: Send + 'static>(
-    act: impl FnOnce() -> Result<T, UpdatesError> + Send + 'static,
-) -> Result<T, Error> {
-    match tokio::task::spawn_blocking(act).await {
-        Ok(done) => Ok(done?),
-        Err(error) => Err(Error::Mistake(error.to_string())),
-    }
+    arriving.keep(state).await
 }
 
 async fn forget(call: Call) -> Result<Value, Error> {
-    let updates = call.state.updates.clone();
-    blocking(move || updates.drop_kept()).await?;
+    actions::forget(&call.state).await?;
     Ok(shown(&call.state.updates.view().await?))
 }
 
 async fn install(call: Call) -> Result<Value, Error> {
-    crate::http::actions::update::install(&call.state, call.actor).await?;
+    actions::install(&call.state, call.actor).await?;
     Ok(shown(&call.state.updates.view().await?))
 }
 
 async fn roll_back(call: Call) -> Result<Value, Error> {
-    crate::http::actions::update::roll_back(&call.state, call.actor).await?;
+    actions::roll_back(&call.state, call.actor).await?;
     Ok(shown(&call.state.updates.view().await?))
 }
