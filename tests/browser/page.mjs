@@ -206,7 +206,7 @@ try {
     await page.goto(PAGE);
     const address = await row(page, 'r1-n01').getByRole('link', { name: 'r1-n01', exact: true }).getAttribute('href');
     for (const [what, path] of [['hosts', '/'], ['host', address], ['images', '/images'], ['profiles', '/profiles'],
-      ['activity', '/activity'], ['enrol', '/hosts/enrol'], ['nothing', '/no-such-page']]) {
+      ['activity', '/activity'], ['updates', '/updates'], ['enrol', '/hosts/enrol'], ['nothing', '/no-such-page']]) {
       await page.goto(PAGE + path);
       const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
       check(wide <= 0, `${what} fits a ${name} screen (${wide} px too wide)`);

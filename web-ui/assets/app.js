@@ -131,6 +131,20 @@ document.body.addEventListener('htmx:responseError', event => {
   else say('The box refused this. Load the page again and look at the state of the host.');
 });
 
+// --- An upload tells how far it is; what comes after its last byte has no measure.
+document.body.addEventListener('htmx:xhr:progress', ({ target, detail: { lengthComputable, loaded, total } }) => {
+  const bar = target.id === 'load' && byId('bar-load');
+  if (!bar || !lengthComputable) return;
+  bar.hidden = false;
+  if (loaded < total) bar.value = 100 * loaded / total;
+  else bar.removeAttribute('value');
+});
+document.body.addEventListener('htmx:sendError', ({ target }) => {
+  if (target.id !== 'load') return;
+  byId('bar-load').hidden = true;
+  say('The upload broke off. Nothing of it was kept. Try again.');
+});
+
 // --- Keys. Single letters can be switched off (WCAG 2.1.4).
 const keysOn = byId('keys-on');
 try { keysOn.checked = localStorage.getItem('keys') !== 'off'; } catch { /* storage is forbidden here: keys stay on */ }

@@ -9,7 +9,7 @@ use askama::Template;
 use crate::assets::{URLS, Urls};
 use crate::views::{
     ActivityPage, Alarm, EnrolPage, ErrorPage, FirstRunPage, HostPage, HostRow, HostView, HostsPage, ImagesPage,
-    InstallDialog, InstallPage, LoginPage, ParamKind, ProfilesPage, Shell,
+    InstallDialog, InstallPage, LoginPage, OtherSlot, ParamKind, ProfilesPage, Shell, UpdatesPage,
 };
 
 /// A piece of HTML made from fixed texts only; askama writes it as it is.
@@ -147,6 +147,8 @@ pages! {
     "profiles.html" ProfilesTemplate profiles(page: ProfilesPage);
     /// `GET /activity`.
     "activity.html" ActivityTemplate activity(page: ActivityPage);
+    /// `GET /updates`.
+    "updates.html" UpdatesTemplate updates(page: UpdatesPage);
 }
 
 /// An error with the navigation around it.

@@ -9,6 +9,7 @@ mod install;
 mod library;
 mod shell;
 mod state;
+mod updates;
 
 pub use entry::{FirstRunPage, LoginPage};
 pub use facts::{BmcView, Contents, DiskView, Hardware, NicView, PartView};
@@ -21,3 +22,4 @@ pub use install::{Check, DiskChoice, InstallDialog, InstallPage, Outlook, ParamF
 pub use library::{ActivityPage, EventRow, ImageRow, ImagesPage, ProfileRow, ProfilesPage, Tone, Trust};
 pub use shell::{Alarm, Contrast, ErrorPage, Link, Section, Shell, Theme, Watch};
 pub use state::{Progress, SILENT_AFTER_MS, StateKind, StateView};
+pub use updates::{BundleView, CardView, OtherSlot, UpdatesPage, WorkView};

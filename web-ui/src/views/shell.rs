@@ -9,6 +9,7 @@ pub enum Section {
     Profiles,
     Images,
     Activity,
+    Updates,
     /// None of them, as on error pages.
     #[default]
     Elsewhere,
@@ -21,6 +22,7 @@ impl Section {
             Self::Profiles => "profiles",
             Self::Images => "images",
             Self::Activity => "activity",
+            Self::Updates => "updates",
             Self::Elsewhere => "",
         };
         Markup::fixed(if own == name { " aria-current=\"page\"" } else { "" })

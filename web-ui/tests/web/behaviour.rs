@@ -173,3 +173,33 @@ fn no_alarm_still_sends_something() {
     // Browsers drop an event whose data is empty, and the old card would stay.
     assert!(!rackberry_web::alarm(None).trim().is_empty());
 }
+
+#[test]
+fn nothing_of_an_update_is_offered_while_one_goes_on_or_to_who_may_only_look() {
+    let offers = |card: CardView| {
+        let page = rackberry_web::updates(&samples().updates(card));
+        let main = page.split("<main").nth(1).unwrap().split("</main>").next().unwrap().to_owned();
+        main.matches("/updates/").count()
+    };
+    // Install, drop, roll back, and the form's two addresses.
+    assert_eq!(offers(samples().card()), 5);
+    assert_eq!(offers(samples().card_plain()), 2);
+    for other in [OtherSlot::Empty, OtherSlot::Failed] {
+        assert_eq!(offers(CardView { other, ..samples().card() }), 4, "{other:?}");
+    }
+    for card in [
+        samples().card_writing(false),
+        samples().card_writing(true),
+        CardView { trying: true, ..samples().card() },
+        CardView { admin: false, ..samples().card() },
+    ] {
+        assert_eq!(offers(card.clone()), 0, "{card:?}");
+    }
+}
+
+#[test]
+fn only_an_update_that_goes_on_asks_for_news() {
+    let asks = |card| rackberry_web::updates(&samples().updates(card)).contains("hx-trigger=\"every");
+    assert!(asks(samples().card_writing(true)) && asks(CardView { trying: true, ..samples().card() }));
+    assert!(!asks(samples().card()));
+}

@@ -10,6 +10,7 @@ mod buffer;
 pub mod error;
 pub mod files;
 mod form;
+mod multipart;
 mod paced;
 mod seats;
 #[cfg(test)]

@@ -6,6 +6,7 @@ mod host;
 mod hosts;
 mod install;
 mod lists;
+mod updates;
 
 use rackberry_web::views::*;
 
@@ -212,6 +213,14 @@ impl<F: Fn(&str) -> String> Samples<F> {
                     ..ActivityPage::default()
                 }),
             ),
+            ("updates", rackberry_web::updates(&self.updates(self.card()))),
+            ("updates-plain", rackberry_web::updates(&self.updates(self.card_plain()))),
+            ("updates-trial", rackberry_web::updates(&self.updates(CardView { trying: true, ..self.card_plain() }))),
+            ("updates-writing", rackberry_web::updates(&self.updates(self.card_writing(false)))),
+            ("updates-restarting", rackberry_web::updates(&self.updates(self.card_writing(true)))),
+            ("updates-failed", rackberry_web::updates(&self.updates_failed())),
+            ("updates-viewer", rackberry_web::updates(&self.updates(CardView { admin: false, ..self.card() }))),
+            ("updates-elsewhere", rackberry_web::updates(&self.updates_elsewhere())),
             ("error", rackberry_web::error(&self.error(Some(self.shell(Section::Elsewhere))))),
             ("error-alone", rackberry_web::error(&self.error(None))),
             ("not-found", rackberry_web::not_found(Some(&self.shell(Section::Elsewhere)), &self.t("/hosts/gone"))),

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `session` | who asks, and whether their own browser page sent it |
 //! | `entry` | logging in and out, the first person, the theme |
-//! | `hosts`, `install`, `library`, `alarms` | the pages by their nouns |
+//! | `hosts`, `install`, `library`, `updates`, `alarms` | the pages by their nouns |
 //! | `view`, `host_view`, `history` | snapshot to view structs |
 //! | `stream` | news to open pages |
 //! | `reply` | answers with the headers every page has |
@@ -21,6 +21,7 @@ mod library;
 mod reply;
 mod session;
 mod stream;
+mod updates;
 mod view;
 
 pub(super) use session::{same, session_cookie};
@@ -170,7 +171,7 @@ impl Visit {
 }
 
 /// Every request of the page listener that is not the API's.
-async fn answer<B: Buf>(ask: Ask, body: impl Stream<Item = Result<B, warp::Error>>) -> Response {
+async fn answer<B: Buf>(ask: Ask, body: impl Stream<Item = Result<B, warp::Error>> + Send) -> Response {
     if !session::named_right(&ask.headers, &ask.state) {
         return reply::text(
             StatusCode::FORBIDDEN,
@@ -194,6 +195,13 @@ async fn answer<B: Buf>(ask: Ask, body: impl Stream<Item = Result<B, warp::Error
         let error = Error::Forbidden("Another site sent this form.".to_owned());
         return reply::failed(&ask.headers, &error, None, None);
     }
+    if changes && ask.path == "/updates/load" {
+        // A file is read as it comes, and only from somebody known.
+        return match visitor(&ask).await {
+            Ok(person) => updates::load(ask, person, body).await,
+            Err(answer) => answer,
+        };
+    }
     let form = if changes {
         match tokio::time::timeout(FORM_TIMEOUT, read(body)).await.unwrap_or(Err(StatusCode::REQUEST_TIMEOUT)) {
             Ok(bytes) => Form::parse(&bytes),
@@ -207,24 +215,44 @@ async fn answer<B: Buf>(ask: Ask, body: impl Stream<Item = Result<B, warp::Error
         "/first-run" => return entry::first_run(&ask, &form).await,
         _ => {}
     }
-    let person = match session::person(&ask).await {
-        Ok(Some(person)) => person,
-        Ok(None) if ask.path == "/events/stream" => return reply::text(StatusCode::UNAUTHORIZED, "Log in first.\n"),
-        Ok(None) if ask.state.auth.code().is_some() => return reply::see_other("/first-run"),
-        Ok(None) => return reply::see_other("/login"),
-        Err(error) => return reply::failed(&ask.headers, &error, None, None),
+    let person = match visitor(&ask).await {
+        Ok(person) => person,
+        Err(answer) => return answer,
     };
-    if changes && !session::same(form.get("csrf"), &person.csrf) {
-        let error = Error::Forbidden("This form is too old. Load the page again.".to_owned());
-        return reply::failed(&ask.headers, &error, None, None);
-    }
     let own_matter = ["/logout", "/theme"].contains(&ask.path.as_str());
-    if changes && person.role != Role::Admin && !own_matter {
-        let error = Error::Forbidden("You may look at everything and change nothing here: ask an admin.".to_owned());
+    let refused = match () {
+        () if !changes => None,
+        () if !session::same(form.get("csrf"), &person.csrf) => Some(too_old()),
+        () if own_matter => None,
+        () => may_change(&person).err(),
+    };
+    if let Some(error) = refused {
         return reply::failed(&ask.headers, &error, None, None);
     }
     let visit = Visit { ask, form, person };
     if changes { post(visit).await } else { get(visit).await }
+}
+
+/// Who asks, or where they have to go first.
+async fn visitor(ask: &Ask) -> Result<Person, Response> {
+    match session::person(ask).await {
+        Ok(Some(person)) => Ok(person),
+        Ok(None) if ask.path == "/events/stream" => Err(reply::text(StatusCode::UNAUTHORIZED, "Log in first.\n")),
+        Ok(None) if ask.state.auth.code().is_some() => Err(reply::see_other("/first-run")),
+        Ok(None) => Err(reply::see_other("/login")),
+        Err(error) => Err(reply::failed(&ask.headers, &error, None, None)),
+    }
+}
+
+fn too_old() -> Error {
+    Error::Forbidden("This form is too old. Load the page again.".to_owned())
+}
+
+fn may_change(person: &Person) -> Result<(), Error> {
+    if person.role == Role::Admin {
+        return Ok(());
+    }
+    Err(Error::Forbidden("You may look at everything and change nothing here: ask an admin.".to_owned()))
 }
 
 async fn get(visit: Visit) -> Response {
@@ -238,6 +266,7 @@ async fn get(visit: Visit) -> Response {
         ["images"] => library::images(&visit, StatusCode::OK, String::new()).await,
         ["profiles"] => library::profiles(&visit),
         ["activity"] => library::activity(&visit).await,
+        ["updates"] => updates::show(&visit, StatusCode::OK, String::new()).await,
         ["events", "stream"] => stream::open(visit),
         ["api", ..] => Error::NotFound("The API has no such call.".to_owned()).json(),
         _ => not_found(&visit),
@@ -258,6 +287,7 @@ async fn post(visit: Visit) -> Response {
         ["hosts", id, verb] => hosts::steer(&visit, id, verb).await,
         ["alarms", id, "settle"] => alarms::settle(&visit, id).await,
         ["images", id, "remove"] => library::remove_image(&visit, id).await,
+        ["updates", verb] => updates::order(&visit, verb).await,
         _ => not_found(&visit),
     }
 }

@@ -1,5 +1,7 @@
 //! The page over a real listener and a real inventory.
 
+mod updates;
+
 use crate::{
     auth::Role,
     http::testing::{CSRF, Site},
@@ -88,6 +90,7 @@ fn changing(host: HostId) -> Vec<String> {
     paths.extend(
         ["/alarms/hot/settle", "/hosts/enrol", "/images/debian-13/remove", "/logout", "/theme"].map(str::to_owned),
     );
+    paths.extend(["/updates/install", "/updates/drop", "/updates/rollback"].map(str::to_owned));
     paths
 }
 
@@ -146,6 +149,7 @@ async fn nobody_sees_anything_before_they_are_logged_in() {
         "/images".to_owned(),
         "/profiles".to_owned(),
         "/activity".to_owned(),
+        "/updates".to_owned(),
         "/no-such-page".to_owned(),
     ];
     for path in &shown {
@@ -496,8 +500,14 @@ async fn a_machine_that_is_off_can_be_armed_and_the_page_says_to_switch_it_on() 
 #[test]
 fn every_action_of_the_page_is_a_call_of_the_api() {
     let id = HostId(uuid::Uuid::nil());
-    for path in changing(id) {
+    // The one form whose body is no list of fields.
+    let load = "/updates/load".to_owned();
+    for path in changing(id).into_iter().chain([load]) {
         let call = match path.rsplit('/').next().unwrap() {
+            _ if path == "/updates/install" => "installUpdate",
+            "load" => "loadUpdate",
+            "drop" => "dropUpdate",
+            "rollback" => "rollBack",
             // Of the browser, not of the box.
             "logout" | "theme" => continue,
             "install" => "installHost",
