@@ -97,7 +97,9 @@ impl Light {
         match &view.notice {
             Some(Notice::Stopped { .. }) => return Light::Off,
             Some(Notice::Starting { .. } | Notice::Update { .. }) => return Light::Slow,
-            Some(Notice::Consent { .. } | Notice::Hold { .. } | Notice::ResetMarked) => return Light::Fast,
+            Some(Notice::Consent { .. } | Notice::Offer { .. } | Notice::Hold { .. } | Notice::ResetMarked) => {
+                return Light::Fast;
+            }
             None => {}
         }
         let troubled = !view.alarms.is_empty() || view.installs.iter().any(|install| install.step.failed());

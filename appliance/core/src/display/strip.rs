@@ -143,6 +143,11 @@ where
             canvas.middle(15, "At the next start this", SMALL)?;
             canvas.middle(LAST, "box forgets everything.", SMALL)
         }
+        Notice::Offer { from, to, seconds_left } => {
+            canvas.part(1, 0, 126, 8).ends(0, "Press to update", &format!("{seconds_left} s"), LIT)?;
+            canvas.part(1, 0, 126, 31).text(0, 10, &format!("{from} to {to}"), BODY, LIT)?;
+            canvas.text(1, LAST, "From the USB stick", SMALL, LIT)
+        }
         Notice::Update { from, to, percent } => {
             canvas.text(1, 0, "Updating", BODY, LIT)?;
             canvas.right(127, 1, &format!("{from} to {to}"), SMALL, LIT)?;

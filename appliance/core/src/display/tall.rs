@@ -262,6 +262,13 @@ where
             canvas.middle(33, "this box forgets all", SMALL)?;
             canvas.middle(42, "hosts and images.", SMALL)
         }
+        Notice::Offer { from, to, seconds_left } => {
+            canvas.part(1, 0, 126, 8).ends(0, "Press to update", &format!("{seconds_left} s"), LIT)?;
+            canvas.part(1, 0, 126, 63).text(0, 14, &format!("{from} to {to}"), BODY, LIT)?;
+            canvas.text(1, 32, "From the USB stick.", SMALL, LIT)?;
+            canvas.text(1, 43, "The box starts again.", SMALL, LIT)?;
+            canvas.text(1, LAST, "Without a press: nothing", SMALL, LIT)
+        }
         Notice::Update { from, to, percent } => {
             canvas.text(1, 0, "Updating", HEAD, LIT)?;
             canvas.right(127, 3, &format!("{}%", percent.min(&100)), BODY, LIT)?;

@@ -131,6 +131,13 @@ pub enum Notice {
     },
     /// Everything will be forgotten at the next start.
     ResetMarked,
+    /// Shall this update be installed? A press says yes.
+    Offer {
+        from: String,
+        to: String,
+        /// Until the display asks no more.
+        seconds_left: u16,
+    },
     Update {
         from: String,
         to: String,

@@ -116,6 +116,7 @@ impl Words {
             2 => Notice::Hold { what: self.word(), held: self.dice.byte() },
             3 => Notice::Update { from: self.word(), to: self.word(), percent: self.dice.byte() },
             4 => Notice::Stopped { off: self.dice.below(2) == 0, at: self.word() },
+            5 => Notice::Offer { from: self.word(), to: self.word(), seconds_left: u16::from(self.dice.byte()) * 257 },
             _ => return None,
         })
     }

@@ -158,6 +158,7 @@ pub fn samples() -> Vec<(&'static str, StatusView, u64)> {
         ("hold-off", notice(Notice::Hold { what: "Switch off".to_owned(), held: 60 }), 0),
         ("hold-reset", notice(Notice::Hold { what: "Factory reset".to_owned(), held: 30 }), 0),
         ("reset-marked", notice(Notice::ResetMarked), 0),
+        ("offer", notice(Notice::Offer { from: "0.4.0".to_owned(), to: "0.5.0".to_owned(), seconds_left: 167 }), 0),
         ("update", notice(Notice::Update { from: "0.4.0".to_owned(), to: "0.5.0".to_owned(), percent: 62 }), 0),
         ("goodbye", notice(Notice::Stopped { off: true, at: "18:42".to_owned() }), 0),
         ("stopped", notice(Notice::Stopped { off: false, at: String::new() }), 0),
