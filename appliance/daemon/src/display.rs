@@ -80,6 +80,8 @@ pub struct Seen<'a> {
     pub config: &'a Config,
     /// The question about an install, when it was asked, and its digits; none for whoever is not the panel itself.
     pub question: Option<&'a (InstallId, Timestamp, String)>,
+    /// What updates have to say.
+    pub update: Option<&'a Notice>,
     pub now: Timestamp,
 }
 
@@ -150,7 +152,7 @@ impl Display {
             done: u64::try_from(hosts().filter(|entry| lately(entry, Phase::Done, DONE)).count()).unwrap_or(0),
             alarms: alarms.into_iter().map(|(key, alarm)| shown(key, alarm)).collect(),
             code: code.map(str::to_owned),
-            notice: notice.or_else(|| consent(&seen)),
+            notice: notice.or_else(|| consent(&seen)).or_else(|| seen.update.cloned()),
             button: config.oled.next_gpio.is_some(),
             turned,
         }
@@ -258,6 +260,8 @@ fn shown(key: &str, alarm: &Alarm) -> display::Alarm {
         ("inventory-restored", _) => "Backup in use",
         ("settings", _) => "Settings: mistake",
         (STUCK, _) => "Display stuck",
+        ("update", _) => "Update failed",
+        (_, "stick") => "Update on a stick",
         (_, "mismatch") => "Other machine",
         _ if alarm.host.is_some() => "Look at a host",
         _ => "Look at the page",

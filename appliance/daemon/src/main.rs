@@ -114,6 +114,7 @@ fn run(cli: &Cli, shown: &Shown) -> anyhow::Result<()> {
                 record: args.record.clone(),
                 key: args.key.clone(),
                 trial: args.trial.clone(),
+                sys: args.sys.clone(),
             };
             match update::run(&setup)? {}
         }

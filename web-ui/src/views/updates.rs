@@ -64,6 +64,8 @@ pub struct CardView {
     pub work: Option<WorkView>,
     /// Why the last update failed, as a sentence; empty if it did not.
     pub last_failure: String,
+    /// What came of the last USB stick, as a sentence; may be empty.
+    pub stick: String,
     /// Whoever looks may also change it.
     pub admin: bool,
 }

@@ -175,7 +175,7 @@ impl App {
             watch::channel(Arc::new(NetworkView { boot_port: config.boot_port, ..NetworkView::default() }));
         let desk = Desk::new(inventory.clone(), media.clone(), config.clone());
         let (stopping, stopped) = watch::channel(false);
-        let (sensors, sensing) = sensors::watch(sys, state_dir.clone(), inventory.clone(), stopped.clone());
+        let (sensors, sensing) = sensors::watch(sys.clone(), state_dir.clone(), inventory.clone(), stopped.clone());
         let state_dir = Arc::new(state_dir);
         // Before anybody may ask for anything: a box that was killed may have left a pin pressed.
         let (power, powering) = power::new(config.clone(), state_dir.clone(), inventory.clone());
@@ -247,6 +247,7 @@ impl App {
             mode: state.config.dhcp_mode,
         };
         tasks.spawn(update::watch(state.updates.clone(), probe, stopped.clone()));
+        tasks.spawn(update::watch_sticks(state.updates.clone(), inventory.clone(), sys, stopped.clone()));
         let beats = Heartbeat::start(state.health.clone(), heartbeat).map_err(AppError::Heartbeat)?;
         let mut network = tokio::spawn(network.run(stopped));
         // Hosts may have to wait for an interface; people need not.
@@ -283,6 +284,8 @@ fn display(state: &State) -> oled::Shell {
         consent: state.consent.clone(),
         network: state.network.clone(),
         state_dir: state.state_dir.clone(),
+        updates: state.updates.clone(),
+        sensors: state.sensors.clone(),
     }
 }
 

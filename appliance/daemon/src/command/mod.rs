@@ -149,6 +149,9 @@ pub struct UpdateHelperArgs {
     /// What the initramfs waits at while a version is on trial.
     #[arg(long, default_value = "/run/card/trial")]
     pub trial: PathBuf,
+    /// Where the kernel shows the sticks that are plugged in.
+    #[arg(long, default_value = "/sys", hide = true)]
+    pub sys: PathBuf,
 }
 
 #[derive(Debug, Args)]

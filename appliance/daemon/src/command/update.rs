@@ -130,6 +130,9 @@ fn sentences(view: &Value) -> String {
     if view.get("bundle").is_some_and(|bundle| !bundle.is_null()) {
         lines.push(format!("Version {} is verified and waits; `rackberry update install` installs it.", waiting(view)));
     }
+    if !text("stick").is_empty() {
+        lines.push(format!("The last USB stick: {}", text("stick")));
+    }
     if flag("development_key") {
         lines.push("Bundles are verified with a development key, which nobody vouches for.".to_owned());
     }

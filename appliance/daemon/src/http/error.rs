@@ -82,7 +82,7 @@ impl Error {
                 UpdatesError::NotACard | UpdatesError::NoBundle | UpdatesError::Busy => StatusCode::CONFLICT,
                 UpdatesError::Full => StatusCode::INSUFFICIENT_STORAGE,
                 UpdatesError::Helper(ClientError::Unreachable { .. }) => StatusCode::SERVICE_UNAVAILABLE,
-                UpdatesError::File { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+                UpdatesError::File { .. } | UpdatesError::Stick(_) => StatusCode::INTERNAL_SERVER_ERROR,
             },
             Error::Power { source, .. } => match source {
                 PowerError::NoDriver | PowerError::Busy(_) | PowerError::Refused(_) | PowerError::StillOn => {

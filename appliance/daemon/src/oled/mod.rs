@@ -25,6 +25,8 @@ use crate::{
     display::{Display, Health, STUCK, Seen, tick},
     inventory::{Inventory, Snapshot},
     net::NetworkView,
+    sensors::Sensors,
+    update::Updates,
 };
 use rackberry_core::{
     display::{self, Light, Notice, StatusView, picture},
@@ -44,6 +46,8 @@ use writer::{Frame, Pace, Report};
 const PACE: Duration = Duration::from_millis(250);
 /// The picture of the start stays this long.
 const SPLASH: Duration = Duration::from_secs(3);
+/// An update is shown for this long before a press can mean it.
+const READ: Duration = Duration::from_secs(2);
 /// How long the last picture may take.
 const LAST_WORDS: Duration = Duration::from_millis(700);
 
@@ -57,6 +61,8 @@ pub struct Shell {
     pub consent: Consent,
     pub network: watch::Receiver<Arc<NetworkView>>,
     pub state_dir: Arc<PathBuf>,
+    pub updates: Updates,
+    pub sensors: Sensors,
 }
 
 /// Shows what the box does until `stop` turns true; over at once where the settings name neither display nor pins.
@@ -78,7 +84,7 @@ pub async fn run(shell: Shell, mut stop: watch::Receiver<bool>) {
     if oled.has_pins() {
         pins::spawn(shell.config.clone(), shell.state_dir.clone(), events.clone(), lit);
     }
-    let mut painter = Painter { shell: &shell, frames, light, last: None, news: None };
+    let mut painter = Painter { shell: &shell, frames, light, last: None, news: None, offered: None };
     let mut snapshots = shell.inventory.subscribe();
     let mut network = shell.network.clone();
     let mut said = shell.display.subscribe();
@@ -101,7 +107,7 @@ pub async fn run(shell: Shell, mut stop: watch::Receiver<bool>) {
         };
         // A hold tells of itself faster than pictures are drawn.
         while let Some(told) = event {
-            shell.obey(told).await;
+            shell.obey(told, painter.offered).await;
             event = pressed.try_recv().ok();
         }
     }
@@ -117,6 +123,8 @@ struct Painter<'s> {
     last: Option<StatusView>,
     /// When anything last changed.
     news: Option<Timestamp>,
+    /// Since when an update is offered.
+    offered: Option<Timestamp>,
 }
 
 impl Painter<'_> {
@@ -131,6 +139,10 @@ impl Painter<'_> {
         }
         let dimmed = self.news.is_some_and(|news| display::dimmed(now.since(news)));
         self.send(&view, now, dimmed);
+        self.offered = match view.notice {
+            Some(Notice::Offer { .. }) => self.offered.or(Some(now)),
+            _ => None,
+        };
         self.last = Some(view);
     }
 
@@ -177,6 +189,7 @@ impl Shell {
         let snapshot: Arc<Snapshot> = self.inventory.snapshot();
         let network = self.network.borrow().clone();
         let code = self.auth.code();
+        let update = self.updates.notice(&snapshot, self.config.oled.confirm_gpio.is_some(), now);
         let question = self.consent.shown();
         self.display.view(Seen {
             snapshot: &snapshot,
@@ -184,6 +197,7 @@ impl Shell {
             code: code.as_deref(),
             config: &self.config,
             question: question.as_ref(),
+            update: update.as_ref(),
             now,
         })
     }
@@ -223,13 +237,15 @@ impl Shell {
         }
     }
 
-    async fn obey(&self, event: ButtonEvent) {
+    /// `offered` says since when the display shows an update.
+    async fn obey(&self, event: ButtonEvent, offered: Option<Timestamp>) {
         let now = self.inventory.now();
         tracing::debug!(?event, "a button");
         match event {
             ButtonEvent::NextPage => self.display.turn(now),
             ButtonEvent::Confirm => match self.consent.press(&self.inventory).await {
                 Ok(Some(install)) => tracing::info!(install = %install.id, "somebody at the box said yes"),
+                Ok(None) if offered.is_some_and(|since| now.since(since) >= READ) => self.update().await,
                 Ok(None) => tracing::debug!("the button was pressed, and nothing was asked"),
                 Err(error) => tracing::error!(error = crate::chain(&error), "a yes could not be recorded"),
             },
@@ -239,6 +255,14 @@ impl Shell {
             ButtonEvent::LetGo => self.display.say(None),
             ButtonEvent::SwitchOff => self.switch_off().await,
             ButtonEvent::FactoryReset => self.mark_reset().await,
+        }
+    }
+
+    /// The button said yes to the update that is shown.
+    async fn update(&self) {
+        match self.updates.press(&self.inventory, &self.sensors).await {
+            Ok(kept) => tracing::info!(version = %kept.header.version, "somebody at the box said yes to the update"),
+            Err(error) => tracing::warn!(error = crate::chain(&error), "the update is not installed"),
         }
     }
 
@@ -290,3 +314,6 @@ fn mark(path: &Path) -> std::io::Result<()> {
     std::fs::File::create(path)?.sync_all()?;
     path.parent().map_or(Ok(()), |folder| std::fs::File::open(folder)?.sync_all())
 }
+
+#[cfg(test)]
+mod tests;

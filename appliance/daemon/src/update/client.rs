@@ -1,6 +1,7 @@
 //! The daemon's end of the helper's socket.
 
 use super::words::{Answer, Ask, LONGEST, Status, Step};
+use rackberry_core::update::Header;
 use std::{
     io,
     path::{Path, PathBuf},
@@ -52,6 +53,40 @@ pub async fn ask(
             Answer::Progress { step, done, total } => told(step, done, total),
             Answer::Refused { why } => return Err(ClientError::Refused(why)),
             answer => return Ok(answer),
+        }
+    }
+}
+
+/// What the helper has of the sticks that are plugged in.
+#[derive(Debug)]
+pub enum Given {
+    /// The bytes that follow, of a bundle with this header.
+    Bundle { header: Box<Header>, bytes: tokio::io::Take<BufReader<UnixStream>> },
+    /// The sentence why; empty if there is no stick.
+    Nothing { why: String },
+}
+
+/// Asks for the bundle on a stick.
+///
+/// # Errors
+/// [`ClientError`]; refused if there is one that this box does not take.
+pub async fn stick(socket: &Path) -> Result<Given, ClientError> {
+    let unreachable = |source| ClientError::Unreachable { path: socket.to_owned(), source };
+    let mut reader = BufReader::new(UnixStream::connect(socket).await.map_err(unreachable)?);
+    let mut line = serde_json::to_vec(&Ask::Stick).map_err(|error| unreachable(error.into()))?;
+    line.push(b'\n');
+    reader.write_all(&line).await.map_err(unreachable)?;
+    loop {
+        let mut line = String::new();
+        let mut limited = (&mut reader).take(LONGEST);
+        let read = tokio::time::timeout(PATIENCE, limited.read_line(&mut line)).await;
+        read.map_err(|_| unreachable(io::ErrorKind::TimedOut.into()))?.map_err(unreachable)?;
+        match serde_json::from_str(&line).map_err(|error| unreachable(error.into()))? {
+            Answer::Progress { .. } => {}
+            Answer::Stick { header, bytes } => return Ok(Given::Bundle { header, bytes: reader.take(bytes) }),
+            Answer::NoStick { why } => return Ok(Given::Nothing { why }),
+            Answer::Refused { why } => return Err(ClientError::Refused(why)),
+            other => return Err(strange(socket, &other)),
         }
     }
 }

@@ -2,24 +2,31 @@
 //! slot that is not in use.
 
 use super::{
-    client::{self, ClientError},
+    client::{self, ClientError, Given},
     words::{Answer, Ask, Status, Step},
 };
-use rackberry_core::update::{Header, LONGEST_HEADER};
+use rackberry_core::update::{Header, LONGEST_HEADER, Version};
 use serde::Serialize;
 use std::{
     fs::{self, File},
     io::{self, Write as _},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
-use tokio::sync::{Mutex, OwnedMutexGuard, watch};
+use tokio::{
+    io::AsyncReadExt as _,
+    sync::{Mutex, OwnedMutexGuard, watch},
+};
 
 /// Below the state folder, in the store.
 const FOLDER: &str = "update";
 const BUNDLE: &str = "bundle";
 const PART: &str = "bundle.part";
 const HEADER: &str = "bundle.json";
+/// What a stick gives at once, in bytes, and how long that may take.
+const PIECE: usize = 256 << 10;
+const PATIENCE: Duration = Duration::from_secs(60);
 /// The store keeps so much for others, in bytes.
 const RESERVE: u64 = 16 << 20;
 
@@ -49,16 +56,31 @@ pub enum UpdatesError {
     NoBundle,
     #[error("Another upload, install or roll-back is under way.")]
     Busy,
+    #[error("The stick was pulled out, or cannot be read to its end. Nothing of it was kept.")]
+    Stick(#[source] io::Error),
 }
 
 /// An install or a roll-back under way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Work {
     pub step: Step,
+    /// What is to run after it; empty if it is not known.
+    pub version: String,
     /// Of this step.
     pub percent: u64,
     /// Why it ended without being done; empty while it goes on.
     pub failed: String,
+}
+
+/// What came of a look at the sticks that are plugged in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Brought {
+    /// A bundle that is kept now, or was already.
+    Bundle(Kept),
+    /// One of the version that runs.
+    Same(Version),
+    /// The sentence why; empty if there is no stick.
+    Nothing { why: String },
 }
 
 /// The bundle that was verified and waits.
@@ -75,6 +97,8 @@ pub struct View {
     pub status: Status,
     pub kept: Option<Kept>,
     pub work: Option<Work>,
+    /// What is to say of the last USB stick; may be empty.
+    pub stick: String,
 }
 
 /// The box's updates; clones are of the same box.
@@ -88,6 +112,8 @@ struct Inner {
     work: watch::Sender<Option<Work>>,
     /// The last one seen: the helper answers nobody else while it writes.
     status: watch::Sender<Option<Status>>,
+    /// What is to say of the last USB stick.
+    stick: watch::Sender<String>,
     /// One upload, install or roll-back at a time.
     turn: Arc<Mutex<()>>,
 }
@@ -109,7 +135,8 @@ impl Updates {
     pub fn new(socket: Option<PathBuf>, state_dir: &Path) -> Self {
         Updates(socket.map(|socket| {
             let (work, status) = (watch::Sender::new(None), watch::Sender::new(None));
-            Arc::new(Inner { socket, folder: state_dir.join(FOLDER), work, status, turn: Arc::default() })
+            let (folder, stick) = (state_dir.join(FOLDER), watch::Sender::new(String::new()));
+            Arc::new(Inner { socket, folder, work, status, stick, turn: Arc::default() })
         }))
     }
 
@@ -130,7 +157,8 @@ impl Updates {
     pub async fn view(&self) -> Result<View, UpdatesError> {
         let inner = self.inner()?;
         let status = inner.status().await?;
-        Ok(View { status, kept: inner.kept(), work: inner.work.borrow().clone() })
+        let (work, stick) = (inner.work.borrow().clone(), inner.stick.borrow().clone());
+        Ok(View { status, kept: inner.kept(), work, stick })
     }
 
     /// The install or roll-back under way; asks nobody.
@@ -192,6 +220,51 @@ impl Updates {
         Ok(kept)
     }
 
+    /// The bundle that waits, if there is one.
+    #[must_use]
+    pub fn kept(&self) -> Option<Kept> {
+        self.0.as_ref().and_then(|inner| inner.kept())
+    }
+
+    /// Says what came of the last USB stick.
+    pub fn say_of_stick(&self, what: &str) {
+        if let Some(inner) = &self.0 {
+            inner.stick.send_replace(what.to_owned());
+        }
+    }
+
+    /// Has the helper look at the sticks that are plugged in, and keeps the bundle on one of them as if it were uploaded. The one
+    /// that waits goes only for one that was verified on the stick.
+    ///
+    /// # Errors
+    /// [`UpdatesError`], with the reason in the helper's words.
+    pub async fn take_stick(&self) -> Result<Brought, UpdatesError> {
+        let inner = self.inner()?;
+        let (header, mut bytes) = match client::stick(&inner.socket).await? {
+            Given::Bundle { header, bytes } => (*header, bytes),
+            Given::Nothing { why } => return Ok(Brought::Nothing { why }),
+        };
+        if inner.status().await?.version == header.version {
+            return Ok(Brought::Same(header.version));
+        }
+        if let Some(kept) = inner.kept().filter(|kept| kept.header == header) {
+            return Ok(Brought::Bundle(kept));
+        }
+        let updates = self.clone();
+        let mut upload = off_the_runtime(move || updates.upload()).await?;
+        while bytes.limit() > 0 {
+            let mut piece = Vec::with_capacity(PIECE);
+            let mut some = (&mut bytes).take(PIECE as u64);
+            let read = tokio::time::timeout(PATIENCE, some.read_to_end(&mut piece)).await;
+            let read = read.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+            if read.map_err(UpdatesError::Stick)? == 0 {
+                return Err(UpdatesError::Stick(io::ErrorKind::UnexpectedEof.into()));
+            }
+            upload = off_the_runtime(move || upload.write(&piece).map(|()| upload)).await?;
+        }
+        self.keep(upload).await.map(Brought::Bundle)
+    }
+
     /// Lets the kept bundle go.
     ///
     /// # Errors
@@ -214,7 +287,7 @@ impl Updates {
         let turn = inner.turn()?;
         let kept = inner.kept().ok_or(UpdatesError::NoBundle)?;
         inner.status().await?;
-        inner.clone().begin(Ask::Install, Step::Verify, turn);
+        inner.clone().begin(Ask::Install, Step::Verify, kept.header.version.to_string(), turn);
         Ok(kept)
     }
 
@@ -226,9 +299,17 @@ impl Updates {
         let inner = self.inner()?;
         let turn = inner.turn()?;
         let status = inner.status().await?;
-        inner.clone().begin(Ask::RollBack, Step::ReadBack, turn);
+        let version = status.other.version.map(|version| version.to_string()).unwrap_or_default();
+        inner.clone().begin(Ask::RollBack, Step::ReadBack, version, turn);
         Ok(status)
     }
+}
+
+async fn off_the_runtime<T: Send + 'static>(
+    act: impl FnOnce() -> Result<T, UpdatesError> + Send + 'static,
+) -> Result<T, UpdatesError> {
+    let done = tokio::task::spawn_blocking(act).await;
+    done.unwrap_or_else(|error| Err(UpdatesError::Stick(io::Error::other(error))))
 }
 
 impl Inner {
@@ -266,12 +347,13 @@ impl Inner {
         Ok(())
     }
 
-    fn begin(self: Arc<Self>, ask: Ask, first: Step, turn: OwnedMutexGuard<()>) {
-        self.work.send_replace(Some(Work { step: first, percent: 0, failed: String::new() }));
+    fn begin(self: Arc<Self>, ask: Ask, first: Step, version: String, turn: OwnedMutexGuard<()>) {
+        let work = move |step, percent| Some(Work { step, version: version.clone(), percent, failed: String::new() });
+        self.work.send_replace(work(first, 0));
         tokio::spawn(async move {
             let mut told = |step, done: u64, total: u64| {
                 let percent = done * 100 / u64::max(total, 1);
-                self.work.send_replace(Some(Work { step, percent, failed: String::new() }));
+                self.work.send_replace(work(step, percent));
             };
             let done = client::ask(&self.socket, &ask, &mut told).await;
             match done {
@@ -281,7 +363,7 @@ impl Inner {
                     if ask == Ask::Install {
                         let _ = self.drop_kept();
                     }
-                    self.work.send_replace(Some(Work { step: Step::Restart, percent: 100, failed: String::new() }));
+                    self.work.send_replace(work(Step::Restart, 100));
                 }
                 Err(error) => {
                     tracing::warn!(error = crate::chain(&error), "the update was not written");

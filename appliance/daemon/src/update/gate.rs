@@ -27,7 +27,7 @@ const EVERY: Duration = Duration::from_secs(1);
 /// What a part shows is believed for so long.
 const FRESH: Duration = Duration::from_secs(20);
 /// The alarm of an update that failed.
-const ALARM: &str = "update";
+pub(super) const ALARM: &str = "update";
 /// Where a trial writes, to see that it can.
 const TRIAL: &str = "update-trial";
 

@@ -7,9 +7,10 @@ use super::{
     keeper::{Inspect, Keeper, KeeperError},
     medium::{Card, Layout, Medium},
     record::Record,
+    stick::{self, Found, Sticks},
     words::{Answer, Ask, LONGEST, Step},
 };
-use rackberry_core::update::{Slot, Version};
+use rackberry_core::update::{BoxFacts, Slot, Version};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fs::OFlags,
@@ -25,6 +26,7 @@ use std::{
     },
     path::{Path, PathBuf},
     process::Command,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -32,6 +34,10 @@ use std::{
 const BOARD: &str = "pi64";
 /// How long the daemon may be silent in the middle of a question.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// And in the middle of the bytes of a bundle, which its card may be slow to take.
+const LONG_PATIENCE: Duration = Duration::from_secs(60);
+/// Where a stick is mounted, for a moment.
+const STICK: &str = "/run/card/stick";
 /// An answer is read before the box goes down.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// Between two looks at the clock.
@@ -49,6 +55,8 @@ pub struct Setup {
     pub bundle: PathBuf,
     pub record: PathBuf,
     pub key: PathBuf,
+    /// The kernel's tree, `/sys` but for tests.
+    pub sys: PathBuf,
     /// The initramfs's guard waits at it for the end of a trial.
     pub trial: PathBuf,
 }
@@ -106,9 +114,15 @@ pub fn run(setup: &Setup) -> Result<std::convert::Infallible, SetupError> {
         inspect: look_into(devices),
     };
     keeper.settle()?;
+    let sticks = Sticks {
+        sys: setup.sys.clone(),
+        own: Path::new(said("DISK")?).file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned(),
+        open: Box::new(|volume| stick::open_on(&Path::new("/dev").join(volume), Path::new(STICK))),
+    };
+    let sticks = Arc::new(Mutex::new(sticks));
     let listener = listen(&setup.socket).map_err(file("listen at", &setup.socket))?;
     tracing::info!(%slot, trying, version = %keeper.version(), "the card can be updated");
-    attend(&mut keeper, &listener, setup, Instant::now() + limit, &restart);
+    attend(&mut keeper, &listener, setup, &sticks, Instant::now() + limit, &restart);
 }
 
 /// A fresh socket; who may come as far as it is what its folder says.
@@ -125,6 +139,7 @@ pub(super) fn attend<M: Medium>(
     keeper: &mut Keeper<M>,
     listener: &UnixListener,
     setup: &Setup,
+    sticks: &Arc<Mutex<Sticks>>,
     deadline: Instant,
     restart: &dyn Fn(),
 ) -> ! {
@@ -137,7 +152,7 @@ pub(super) fn attend<M: Medium>(
         let mut waiting = [PollFd::new(listener, PollFlags::IN)];
         let _ = poll(&mut waiting, Some(&LOOK));
         match listener.accept() {
-            Ok((stream, _)) => match serve(keeper, stream, setup) {
+            Ok((stream, _)) => match serve(keeper, stream, setup, sticks) {
                 Ok(true) => {
                     std::thread::sleep(FAREWELL);
                     restart();
@@ -155,18 +170,19 @@ pub(super) fn attend<M: Medium>(
 }
 
 /// Answers one question; whether the box has to start again.
-fn serve<M: Medium>(keeper: &mut Keeper<M>, stream: UnixStream, setup: &Setup) -> io::Result<bool> {
+fn serve<M: Medium>(
+    keeper: &mut Keeper<M>,
+    stream: UnixStream,
+    setup: &Setup,
+    sticks: &Arc<Mutex<Sticks>>,
+) -> io::Result<bool> {
     stream.set_nonblocking(false)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut line = String::new();
     BufReader::new((&stream).take(LONGEST)).read_line(&mut line)?;
     let ask = serde_json::from_str(&line).map_err(io::Error::other)?;
-    let say = |answer: &Answer| -> io::Result<()> {
-        let mut line = serde_json::to_vec(answer).map_err(io::Error::other)?;
-        line.push(b'\n');
-        (&stream).write_all(&line)
-    };
+    let say = |answer: &Answer| say(&stream, answer);
     let mut shown = (Step::Restart, u64::MAX);
     // Whoever stopped listening stops nothing.
     let mut progress = |step, done, total| {
@@ -202,6 +218,16 @@ fn serve<M: Medium>(keeper: &mut Keeper<M>, stream: UnixStream, setup: &Setup) -
             Answer::Done
         }),
         Ask::Told => keeper.told().map(|()| Answer::Done),
+        Ask::Stick => {
+            // A stick may take its time, or hang: everybody else is answered meanwhile.
+            let (sticks, key, facts) = (sticks.clone(), keeper.key.clone(), keeper.facts());
+            std::thread::spawn(move || {
+                if let Err(error) = hand_over(&stream, &sticks, &key, &facts) {
+                    tracing::info!(%error, "the bundle of a stick was not taken to its end");
+                }
+            });
+            return Ok(false);
+        }
     };
     let answer = answer.unwrap_or_else(|error| {
         tracing::warn!(error = crate::chain(&error), "refused");
@@ -209,6 +235,41 @@ fn serve<M: Medium>(keeper: &mut Keeper<M>, stream: UnixStream, setup: &Setup) -
     });
     let _ = say(&answer);
     Ok(restart)
+}
+
+fn say(mut stream: &UnixStream, answer: &Answer) -> io::Result<()> {
+    let mut line = serde_json::to_vec(answer).map_err(io::Error::other)?;
+    line.push(b'\n');
+    stream.write_all(&line)
+}
+
+/// Looks for a bundle on the sticks that are plugged in, verifies it there, and hands its bytes over.
+fn hand_over(mut stream: &UnixStream, sticks: &Mutex<Sticks>, key: &Key, facts: &BoxFacts) -> io::Result<()> {
+    stream.set_write_timeout(Some(LONG_PATIENCE))?;
+    let Ok(sticks) = sticks.try_lock() else {
+        return say(stream, &Answer::NoStick { why: "A stick is being read already.".to_owned() });
+    };
+    let mut shown = u64::MAX;
+    let found = sticks.look(key, facts, &mut |done, total| {
+        let percent = done * 100 / u64::max(total, 1);
+        if shown != percent {
+            shown = percent;
+            let _ = say(stream, &Answer::Progress { step: Step::Verify, done, total });
+        }
+    });
+    match found {
+        Found::Nothing { why } => say(stream, &Answer::NoStick { why }),
+        Found::Refused { why } => {
+            tracing::warn!(error = crate::chain(&why), "the bundle on a stick is not taken");
+            say(stream, &Answer::Refused { why: why.to_string() })
+        }
+        Found::Bundle { file, header, bytes } => {
+            say(stream, &Answer::Stick { header, bytes })?;
+            // Its reader verifies it again; a stick that gives other bytes now fools nobody.
+            let sent = io::copy(&mut file.take(bytes), &mut stream)?;
+            if sent == bytes { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+        }
+    }
 }
 
 /// A plain file, and no link to another one.

@@ -64,7 +64,9 @@ impl<M: Medium> Keeper<M> {
         self.record.slot(self.slot).map_or(self.program, |content| content.version)
     }
 
-    fn facts(&self) -> BoxFacts {
+    /// What bundles have to fit.
+    #[must_use]
+    pub fn facts(&self) -> BoxFacts {
         BoxFacts {
             board: self.board.clone(),
             arch: self.arch.clone(),

@@ -9,6 +9,8 @@
 //! | `record` | what root remembers about slots, versions and trials |
 //! | `keeper` | the decisions on one card: status, install, trial, roll-back |
 //! | `helper` | the process that may write to the card: root's end of a Unix socket |
+//! | `plugged` | the daemon's eye on USB sticks: what one brought, told once, and the button's yes |
+//! | `stick` | root's look into USB sticks: the one file on one of them |
 //! | `words` | what the two ends of that socket say |
 //! | `client` | the daemon's end of it |
 //! | `gate` | on trial: looks at the box's health, and says so to the helper |
@@ -26,7 +28,9 @@ mod helper;
 mod keeper;
 mod medium;
 mod order;
+mod plugged;
 mod record;
+mod stick;
 #[cfg(test)]
 pub(crate) mod tests;
 mod words;
@@ -34,8 +38,9 @@ mod write;
 
 pub use bundle::{Bundle, BundleError, Key, SIGNED_AT, verify};
 pub use client::ClientError;
-pub use desk::{Kept, Updates, UpdatesError, Upload, View, Work, bundle_path};
+pub use desk::{Brought, Kept, Updates, UpdatesError, Upload, View, Work, bundle_path};
 pub use gate::{Probe, sentence, watch};
 pub use helper::{Setup, SetupError, run};
 pub use order::{OrderError, install, roll_back};
+pub use plugged::{ALARMS, STICK, watch_sticks};
 pub use words::{Last, Other, OtherState, Outcome, Status, Step};

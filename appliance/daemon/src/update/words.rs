@@ -22,6 +22,8 @@ pub enum Ask {
     Health { missing: Vec<String> },
     /// People were told how the last update ended.
     Told,
+    /// The bundle on a USB stick, if there is one.
+    Stick,
 }
 
 /// What the helper answers; progress comes before the end of it.
@@ -35,6 +37,15 @@ pub enum Answer {
     },
     Status(Box<Status>),
     Checked(Box<Header>),
+    /// A stick has a bundle that this box takes; its bytes follow the line.
+    Stick {
+        header: Box<Header>,
+        bytes: u64,
+    },
+    /// No stick has one; the sentence why, empty if there is no stick.
+    NoStick {
+        why: String,
+    },
     /// It is done; the box starts again in a moment if it has to.
     Done,
     /// A sentence for people.

@@ -24,6 +24,7 @@ impl<F: Fn(&str) -> String> Samples<F> {
                 bytes: 78_799_872,
                 notes: self.t("Leases survive a change of the clock. Pages load faster."),
             }),
+            stick: self.t("It brought version 0.2.0."),
             ..self.card_plain()
         }
     }

@@ -67,6 +67,7 @@ fn view(state: &State, now: Timestamp) -> StatusView {
     let snapshot = state.inventory.snapshot();
     let network = state.network.borrow().clone();
     let code = state.auth.code();
+    let update = state.updates.notice(&snapshot, state.config.oled.confirm_gpio.is_some(), now);
     state.display.view(Seen {
         snapshot: &snapshot,
         network: &network,
@@ -74,6 +75,7 @@ fn view(state: &State, now: Timestamp) -> StatusView {
         config: &state.config,
         // Whoever reads this does not stand at the box.
         question: None,
+        update: update.as_ref(),
         now,
     })
 }

@@ -25,7 +25,8 @@ static UPDATE: Schema = Schema {
         must("development_key", Kind::Flag, "Bundles are verified with a key that was made where this was built."),
         may("last", Kind::Object, "How the last update or roll-back ended: version, from, outcome, why."),
         may("bundle", Kind::Object, "The bundle that was verified and waits: header, bytes."),
-        may("work", Kind::Object, "The install or roll-back under way: step, percent, failed."),
+        must("stick", Kind::Text, "What came of the last USB stick; may be empty."),
+        may("work", Kind::Object, "The install or roll-back under way: step, version, percent, failed."),
     ],
     open: false,
 };
@@ -98,7 +99,7 @@ async fn show(call: Call) -> Result<Value, Error> {
 }
 
 fn shown(view: &View) -> Value {
-    let View { status, kept, work } = view;
+    let View { status, kept, work, stick } = view;
     let Status { slot, version, trying, other, floor, development_key, last, told: _ } = status;
     object!({
         "version": version,
@@ -112,6 +113,7 @@ fn shown(view: &View) -> Value {
         "last": last,
         "bundle": kept,
         "work": work,
+        "stick": stick,
     })
 }
 

@@ -36,7 +36,7 @@ pub(super) async fn show(visit: &Visit, status: StatusCode, problem: String) -> 
 }
 
 fn card(view: &View, admin: bool) -> CardView {
-    let View { status, kept, work } = view;
+    let View { status, kept, work, stick } = view;
     let Status { slot, version, trying, other, floor: _, development_key, last, told: _ } = status;
     let work = work.as_ref().map(|work| WorkView {
         step: match work.step {
@@ -70,6 +70,7 @@ fn card(view: &View, admin: bool) -> CardView {
         }),
         work,
         last_failure: failed.map(|last| update::sentence(last, *version)).unwrap_or_default(),
+        stick: stick.clone(),
         admin,
     }
 }

@@ -200,6 +200,9 @@ pub(super) fn alarm(snapshot: &Snapshot) -> Option<views::Alarm> {
             links.push(Link { label: entry.host.name.to_string(), href: format!("/hosts/{id}") });
         }
     }
+    if alarms.iter().any(|(id, _)| crate::update::ALARMS.contains(&id.as_str())) {
+        links.push(Link { label: "Updates".to_owned(), href: "/updates".to_owned() });
+    }
     links.push(Link { label: "Activity".to_owned(), href: "/activity".to_owned() });
     Some(views::Alarm { id, severe: false, title, text: texts.collect::<Vec<_>>().join(" "), links })
 }

@@ -2,6 +2,7 @@
 
 mod broken;
 mod cuts;
+mod sticks;
 mod trial;
 
 use super::{
@@ -251,6 +252,7 @@ fn root(seed: u64, length: usize) -> Vec<u8> {
 }
 
 /// A box's helper over a card in memory, for tests of what asks it; its socket, and a bundle that it takes.
+/// What lies in `stick` of the folder is on a stick, once [`plug`] was called.
 pub(crate) fn served(folder: &std::path::Path) -> (PathBuf, Vec<u8>) {
     let bench = Bench::new();
     let bundle = bench.bundle(&root(2, 150_000), |_| {});
@@ -262,14 +264,34 @@ pub(crate) fn served(folder: &std::path::Path) -> (PathBuf, Vec<u8>) {
         record: at("record.json"),
         key: at("key"),
         trial: at("trial"),
+        sys: at("sys"),
     };
+    let stick = at("stick");
+    let open = Box::new(move |_: &str| super::stick::open_in(&stick));
+    let sticks = super::stick::Sticks { sys: at("sys"), own: "mmcblk0".to_owned(), open };
+    let sticks = Arc::new(Mutex::new(sticks));
     let socket = setup.socket.clone();
     let listener = super::helper::listen(&socket).unwrap();
     std::thread::spawn(move || {
         let mut keeper = bench.keeper(Slot::A, false);
-        super::helper::attend(&mut keeper, &listener, &setup, std::time::Instant::now(), &|| {})
+        super::helper::attend(&mut keeper, &listener, &setup, &sticks, std::time::Instant::now(), &|| {})
     });
     (socket, bundle)
+}
+
+/// A disk on USB with so many partitions, as the kernel shows it; another number is another stick.
+pub(crate) fn plug(sys: &std::path::Path, disk: &str, number: u64, partitions: usize) {
+    let place = sys.join("devices/pci0/usb1/1-1/host0/block").join(disk);
+    std::fs::create_dir_all(&place).unwrap();
+    std::fs::create_dir_all(sys.join("block")).unwrap();
+    std::fs::write(place.join("size"), "2048\n").unwrap();
+    std::fs::write(place.join("diskseq"), format!("{number}\n")).unwrap();
+    for partition in 1..=partitions {
+        let part = place.join(format!("{disk}{partition}"));
+        std::fs::create_dir_all(&part).unwrap();
+        std::fs::write(part.join("partition"), format!("{partition}\n")).unwrap();
+    }
+    let _ = std::os::unix::fs::symlink(&place, sys.join("block").join(disk));
 }
 
 /// What the daemon's own log has no use for.

@@ -70,6 +70,21 @@ async fn a_bundle_is_loaded_by_a_plain_form_and_installed() {
     assert_eq!(site.post("/updates/none", "").await.status, 404);
 }
 
+#[tokio::test]
+async fn an_alarm_about_updates_leads_to_them() {
+    let site = Site::new().await;
+    let raise = |key: &'static str| {
+        site.state
+            .inventory
+            .transact::<_, crate::inventory::StoreError, _>(move |tx| tx.raise_alarm(key, None, "So it is.".into()))
+    };
+    let leads = || async { site.get("/").await.text().contains("href=\"/updates\">Updates</a><a") };
+    raise("hot").await.unwrap();
+    assert!(!leads().await);
+    raise("stick-refused").await.unwrap();
+    assert!(leads().await, "{}", site.get("/").await.text());
+}
+
 /// The page, once it says so.
 async fn until(site: &Site, wanted: &str) -> String {
     let look = async {
