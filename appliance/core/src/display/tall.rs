@@ -274,7 +274,7 @@ where
             canvas.right(127, 3, &format!("{}%", percent.min(&100)), BODY, LIT)?;
             canvas.text(1, 16, &format!("{from} to {to}"), BODY, LIT)?;
             canvas.bar(0, 29, 128, 10, *percent)?;
-            canvas.text(1, 44, "Installs go on.", SMALL, LIT)?;
+            canvas.text(1, 44, "Then the box restarts.", SMALL, LIT)?;
             canvas.text(1, LAST, "Keep the power on.", SMALL, LIT)
         }
         Notice::Stopped { off, at } => {
