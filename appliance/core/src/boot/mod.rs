@@ -9,11 +9,13 @@
 //! | [`own`] | what of a person's own files a host is led to |
 //! | [`path`] | a request path, by TFTP or HTTP, to the thing it names |
 //! | [`answers`] | a plan's file templates, rendered for one host |
+//! | [`initrd`] | archives that extend an initrd by being put behind it |
 
 pub mod answers;
 pub mod config;
 pub mod decide;
 pub mod grub;
+pub mod initrd;
 pub mod own;
 pub mod path;
 pub mod pxelinux;
