@@ -21,6 +21,8 @@ pub enum FileRef {
     RamOs { arch: Arch, part: RamOsPart },
     /// An imported image by digest.
     Image(Digest),
+    /// A file inside an imported image: the path within it, without a slash at its ends.
+    Inside { image: Digest, path: String },
     /// What PXELINUX or GRUB looks for as its configuration: a person's own one, else one rendered for the machine.
     Config(ConfigRef),
     /// A program that a person may have another version of: the own file at `path`, else the box's copy.
@@ -100,6 +102,10 @@ pub fn resolve(raw: &str) -> Option<FileRef> {
     let reserved = match parts.as_slice() {
         [] => return None,
         ["boot.ipxe"] => Some(FileRef::Script),
+        // Before all names that count in any folder: what lies in an image is the image's own.
+        ["images", digest, inside @ ..] if !inside.is_empty() && digest.parse::<Digest>().is_ok() => {
+            digest.parse().ok().map(|image| FileRef::Inside { image, path: inside.join("/") })
+        }
         [.., "autoexec.ipxe"] => Some(FileRef::AutoExec),
         ["boot", mac] => mac.parse().ok().map(FileRef::HostScript),
         ["ramos", arch, file] => Some(FileRef::RamOs { arch: ram_os_arch(arch)?, part: ram_os_part(file)? }),
@@ -168,6 +174,26 @@ mod tests {
         {
             assert_eq!(resolve(own), Some(FileRef::Own(own.into())), "{own}");
         }
+    }
+
+    #[test]
+    fn what_lies_in_an_image_is_the_images_own() {
+        let digest = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        let image: Digest = digest.parse().unwrap();
+        for (asked, path) in [
+            ("install.amd/vmlinuz", "install.amd/vmlinuz"),
+            ("EFI//BOOT/./grubx64.efi", "EFI/BOOT/grubx64.efi"),
+            ("boot\\grub\\grub.cfg", "boot/grub/grub.cfg"),
+            ("a:b/autoexec.ipxe", "a:b/autoexec.ipxe"),
+        ] {
+            let inside = Some(FileRef::Inside { image, path: path.into() });
+            assert_eq!(resolve(&format!("/images/{digest}/{asked}")), inside, "{asked}");
+        }
+        assert_eq!(resolve(&format!("/images/{digest}/")), Some(FileRef::Image(image)));
+        for out in ["..", "a/../../b", "..\\b", "x\0y"] {
+            assert_eq!(resolve(&format!("/images/{digest}/{out}")), None, "{out:?}");
+        }
+        assert_eq!(resolve("/images/tools/x"), Some(FileRef::Own("images/tools/x".into())));
     }
 
     #[test]

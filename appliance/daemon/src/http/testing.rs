@@ -192,12 +192,18 @@ pub fn image() -> Image {
         digest: Digest([7; 32]),
         name: "debian-13".into(),
         kind: ImageKind::Disk,
+        system: None,
+        version: None,
+        label: None,
+        unread: None,
         size_bytes: 1000,
         compression: Compression::None,
         raw_bytes: Some(1000),
         origin: "test".into(),
         verdict: Verdict::Unsigned,
         arch: Some(Arch::X86_64),
+        came: None,
+        sums: None,
         imported_wall: WallTime(0),
     }
 }

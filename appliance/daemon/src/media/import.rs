@@ -141,7 +141,13 @@ impl Import {
             raw_bytes: (compression == Compression::None).then_some(self.written),
             origin,
             verdict: if wanted.is_some() { Verdict::DigestGiven } else { Verdict::Unsigned },
+            system: None,
+            version: None,
+            label: None,
+            unread: None,
             arch: None,
+            came: None,
+            sums: None,
             imported_wall: now,
         })
     }

@@ -153,7 +153,11 @@ impl Media {
             }
             FileRef::Image(digest) => vec![(Place::Images, digest.to_string())],
             FileRef::Own(path) => vec![(Place::Files, path.clone())],
-            FileRef::Script | FileRef::HostScript(_) | FileRef::AutoExec | FileRef::Config(_) => return Ok(None),
+            FileRef::Script
+            | FileRef::HostScript(_)
+            | FileRef::AutoExec
+            | FileRef::Config(_)
+            | FileRef::Inside { .. } => return Ok(None),
         };
         let (media, file) = (self.clone(), file.clone());
         let opened = tokio::task::spawn_blocking(move || {

@@ -21,19 +21,46 @@ const DRAIN: usize = 256 << 20;
 /// And no longer than this.
 const DRAIN_FOR: Duration = Duration::from_secs(10);
 
+const KIND: Kind = Kind::Word(&["disk", "iso", "tree", "kernel", "initrd", "squashfs", "efi", "unknown"]);
+const SYSTEM: Kind = Kind::Word(&[
+    "debian",
+    "ubuntu",
+    "rhel",
+    "rocky",
+    "alma",
+    "centos",
+    "fedora",
+    "fedora-coreos",
+    "flatcar",
+    "suse",
+    "alpine",
+    "arch",
+    "nixos",
+    "proxmox",
+    "esxi",
+    "windows",
+    "memtest",
+]);
+
 static IMAGE: Schema = Schema {
     name: "Image",
     about: "Imported media.",
     fields: &[
-        must("digest", Kind::Text, "SHA-256 of the file as it came and is served."),
+        must("digest", Kind::Text, "SHA-256 of the file as it is kept and served."),
         must("name", Kind::Text, "Unique on a box."),
-        must("kind", Kind::Word(&["disk", "unknown"]), "Told by its content."),
+        must("kind", KIND, "Told by its content."),
+        may("system", SYSTEM, "Whose it is, if its content says so."),
+        may("version", Kind::Text, "As its content names it."),
+        may("label", Kind::Text, "What the disc or tree calls itself."),
+        may("unread", Kind::Text, "Why its content could not be looked at; absent if it was."),
         must("size_bytes", Kind::Number, "Of the file as it is served."),
         must("compression", Kind::Word(&["none", "gzip", "xz", "zstd", "bzip2"]), "Told by its first bytes."),
         may("raw_bytes", Kind::Number, "Once unpacked, if that was found out."),
         must("origin", Kind::Text, "Where it came from."),
         must("verdict", Kind::Object, "What vouches for it."),
         may("arch", Kind::Text, "The architecture it is for, if that is known."),
+        may("came", Kind::Text, "SHA-256 of the file as it came, where it is kept unpacked."),
+        may("sums", Kind::Text, "SHA-256 of the list of sums beside the file that every piece is compared with."),
         must("imported_wall", Kind::Number, "When, in milliseconds since 1970; 0 if the box did not know."),
     ],
     open: false,

@@ -6,7 +6,7 @@ use crate::{
     inventory::EventFilter,
 };
 use http::StatusCode;
-use rackberry_core::image::{Compression, Image, ImageKind, Verdict};
+use rackberry_core::image::{Compression, Image, Verdict};
 use rackberry_web::views::{ActivityPage, ImageRow, ImagesPage, ProfileRow, ProfilesPage, Section, Trust, Watch};
 use warp::reply::Response;
 
@@ -56,10 +56,7 @@ fn image_row(state: &State, image: &Image) -> ImageRow {
         Compression::Zstd => ", zstd",
         Compression::Bzip2 => ", bzip2",
     };
-    let kind = match image.kind {
-        ImageKind::Disk => "disk image",
-        ImageKind::Unknown => "unknown kind",
-    };
+    let kind = image.kind.title();
     ImageRow {
         id: image.digest.to_string(),
         name: image.name.to_string(),
