@@ -10,12 +10,14 @@
 //! | [`path`] | a request path, by TFTP or HTTP, to the thing it names |
 //! | [`answers`] | a plan's file templates, rendered for one host |
 //! | [`initrd`] | archives that extend an initrd by being put behind it |
+//! | [`network`] | the network of an installed system, in the format its distribution reads |
 
 pub mod answers;
 pub mod config;
 pub mod decide;
 pub mod grub;
 pub mod initrd;
+pub mod network;
 pub mod own;
 pub mod path;
 pub mod pxelinux;
