@@ -4,7 +4,7 @@ use crate::{
     boot::{Desk, Found, Question},
     config::Config,
     inventory::Inventory,
-    media::{self, Blob},
+    media::{self, Blob, Part},
 };
 use rackberry_core::{
     boot::{
@@ -16,6 +16,7 @@ use rackberry_core::{
     text::CleanText,
 };
 use std::{
+    io,
     net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
     sync::Arc,
 };
@@ -96,13 +97,17 @@ impl Files {
                     Err(error) => Err(crate::chain(&error)),
                 }
             }
-            other => self.desk.media().open(other).await.map_err(|error| crate::chain(&error)),
+            other => match self.desk.media().open(other).await {
+                Err(media::OpenFileError::Damaged(damaged)) => return Err(OpenError::Busy(damaged.to_string())),
+                opened => opened.map_err(|error| crate::chain(&error)),
+            },
         };
         match found {
             Ok(Some(opened)) => {
                 self.note_own(peer, &opened);
                 match &opened.blob {
                     Blob::Bytes(bytes) => Ok(Opened::new(bytes.clone())),
+                    Blob::Part(part) => Ok(Opened::new(Content::Shared(Arc::new(Shared(Arc::clone(part)))))),
                     Blob::File(shared) => shared
                         .try_clone()
                         .and_then(Content::from_file)
@@ -119,6 +124,24 @@ impl Files {
                 Err(OpenError::NotFound)
             }
         }
+    }
+}
+
+/// An image or a file inside one, as the transfers read it.
+#[derive(Debug)]
+struct Shared(Arc<Part>);
+
+impl tftp_server::ReadAt for Shared {
+    fn len(&self) -> u64 {
+        self.0.len()
+    }
+
+    fn read_from_memory(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+        self.0.read_from_memory(buffer, at)
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
+        self.0.read_exact_at(buffer, at)
     }
 }
 

@@ -7,6 +7,7 @@ use std::fs::File;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use thiserror::Error;
 
 /// Decides which request gets which bytes.
@@ -58,6 +59,31 @@ pub enum Content {
         /// How many bytes to send from its start.
         len: u64,
     },
+    /// Wherever the caller has it, read piecemeal while the transfer goes on.
+    Shared(Arc<dyn ReadAt>),
+}
+
+/// Bytes by position, from wherever the caller has them.
+pub trait ReadAt: std::fmt::Debug + Send + Sync {
+    /// How many there are.
+    fn len(&self) -> u64;
+
+    /// Whether there are none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Copies what is at hand from `at` on, without waiting, and says how much that was.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] if nothing is.
+    fn read_from_memory(&self, buffer: &mut [u8], at: u64) -> io::Result<usize>;
+
+    /// Fills the buffer from `at` on; called on a thread that may wait.
+    ///
+    /// # Errors
+    /// If that cannot be done: the transfer ends.
+    fn read_exact_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()>;
 }
 
 impl Content {
@@ -78,6 +104,7 @@ impl Content {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,
             Self::File { len, .. } => *len,
+            Self::Shared(shared) => shared.len(),
         }
     }
 

@@ -45,7 +45,7 @@ mod session;
 mod socket;
 pub mod transfer;
 
-pub use content::{Content, OpenError, Opened, Source};
+pub use content::{Content, OpenError, Opened, ReadAt, Source};
 pub use observer::{Observer, Refusal, TransferInfo};
 pub use options::{Limits, RollOver};
 pub use packet::{ErrorCode, Mode, Packet, ReadRequest};

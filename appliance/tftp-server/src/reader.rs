@@ -4,11 +4,11 @@
 //! its own and meets no other thread. Everything else goes through [`Reads`]: a disk that stalls delays the transfers that wait for
 //! it and nothing else; a disk that fails ends them.
 
-use crate::content::Content;
+use crate::content::{Content, ReadAt};
 use crate::netascii;
 use crate::packet::Mode;
 use bytes::Bytes;
-use rustix::io::{Errno, ReadWriteFlags, preadv2};
+use rustix::io::{ReadWriteFlags, preadv2};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fs::File;
@@ -88,7 +88,13 @@ pub(crate) async fn in_mode(content: Content, mode: Mode, reads: &Reads) -> io::
         }
         (Mode::Netascii, Content::Bytes(bytes)) => Ok(netascii::encode(&bytes).into()),
         (Mode::Netascii, Content::File { file, len }) => {
-            let bytes = reads.start(move || read_at(&file, 0, len)).await?;
+            let file = Stored::File(file);
+            let bytes = reads.start(move || file.read_at(0, len)).await?;
+            Ok(netascii::encode(&bytes).into())
+        }
+        (Mode::Netascii, Content::Shared(shared)) => {
+            let (len, shared) = (shared.len(), Stored::Shared(shared));
+            let bytes = reads.start(move || shared.read_at(0, len)).await?;
             Ok(netascii::encode(&bytes).into())
         }
     }
@@ -103,24 +109,27 @@ pub(crate) enum Reader {
 impl Reader {
     /// A reader of blocks of `blksize` bytes.
     pub(crate) fn new(content: Content, blksize: u16, reads: &Reads) -> Self {
-        match content {
-            Content::Bytes(bytes) => Self::Memory(bytes),
-            Content::File { file, len } => {
-                let blksize = u64::from(blksize.max(1));
-                Self::File(FileReader {
-                    file: Arc::new(file),
-                    len,
-                    blksize,
-                    // Whole blocks, so that none lies across two chunks.
-                    chunk: CHUNK.div_ceil(blksize) * blksize,
-                    nowait: true,
-                    reads: reads.clone(),
-                    loaded: VecDeque::new(),
-                    small: (0, Vec::new()),
-                    ahead: None,
-                })
+        let (file, len) = match content {
+            Content::Bytes(bytes) => return Self::Memory(bytes),
+            Content::File { file, len } => (Stored::File(file), len),
+            Content::Shared(shared) => {
+                let len = shared.len();
+                (Stored::Shared(shared), len)
             }
-        }
+        };
+        let blksize = u64::from(blksize.max(1));
+        Self::File(FileReader {
+            file: Arc::new(file),
+            len,
+            blksize,
+            // Whole blocks, so that none lies across two chunks.
+            chunk: CHUNK.div_ceil(blksize) * blksize,
+            nowait: true,
+            reads: reads.clone(),
+            loaded: VecDeque::new(),
+            small: (0, Vec::new()),
+            ahead: None,
+        })
     }
 
     /// Calls `look` with the bytes from `start`, where a block begins, to `end` or to the end of an earlier block; `None` when not even
@@ -143,7 +152,7 @@ impl Reader {
 }
 
 pub(crate) struct FileReader {
-    file: Arc<File>,
+    file: Arc<Stored>,
     len: u64,
     blksize: u64,
     chunk: u64,
@@ -194,9 +203,9 @@ impl FileReader {
         if !self.nowait {
             return None;
         }
-        match preadv2(&*self.file, &mut [IoSliceMut::new(buffer)], start, ReadWriteFlags::NOWAIT) {
+        match self.file.held_in_memory(buffer, start) {
             Ok(held) => Some(held),
-            Err(Errno::AGAIN | Errno::INTR) => None,
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => None,
             // Not offered here, or the disk fails: load() says which.
             Err(_) => {
                 self.nowait = false;
@@ -231,14 +240,32 @@ impl FileReader {
         let file = Arc::clone(&self.file);
         let offset = number.saturating_mul(self.chunk);
         let len = self.len.saturating_sub(offset).min(self.chunk);
-        self.reads.start(move || read_at(&file, offset, len))
+        self.reads.start(move || file.read_at(offset, len))
     }
 }
 
-fn read_at(file: &File, offset: u64, len: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![0; usize::try_from(len).map_err(io::Error::other)?];
-    file.read_exact_at(&mut bytes, offset)?;
-    Ok(bytes)
+/// Where a transfer's bytes lie.
+enum Stored {
+    File(File),
+    Shared(Arc<dyn ReadAt>),
+}
+
+impl Stored {
+    fn held_in_memory(&self, buffer: &mut [u8], start: u64) -> io::Result<usize> {
+        match self {
+            Self::File(file) => Ok(preadv2(file, &mut [IoSliceMut::new(buffer)], start, ReadWriteFlags::NOWAIT)?),
+            Self::Shared(shared) => shared.read_from_memory(buffer, start),
+        }
+    }
+
+    fn read_at(&self, offset: u64, len: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; usize::try_from(len).map_err(io::Error::other)?];
+        match self {
+            Self::File(file) => file.read_exact_at(&mut bytes, offset)?,
+            Self::Shared(shared) => shared.read_exact_at(&mut bytes, offset)?,
+        }
+        Ok(bytes)
+    }
 }
 
 fn slice(bytes: &[u8], start: u64, end: u64) -> Option<&[u8]> {

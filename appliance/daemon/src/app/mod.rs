@@ -173,6 +173,7 @@ impl App {
         }
         let (view, seen) =
             watch::channel(Arc::new(NetworkView { boot_port: config.boot_port, ..NetworkView::default() }));
+        media.attend(&inventory);
         let desk = Desk::new(inventory.clone(), media.clone(), config.clone());
         let (stopping, stopped) = watch::channel(false);
         let (sensors, sensing) = sensors::watch(sys.clone(), state_dir.clone(), inventory.clone(), stopped.clone());

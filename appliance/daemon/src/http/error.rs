@@ -5,7 +5,7 @@ use crate::{
     auth::AuthError,
     boot::BootError,
     inventory::{ApplyError, ReadError, StoreError, TransactError},
-    media::ImportError,
+    media::{ImportError, OpenFileError},
     power::PowerError,
     update::{ClientError, UpdatesError},
 };
@@ -50,8 +50,10 @@ pub enum Error {
     Power { host: String, verb: rackberry_core::power::Verb, source: PowerError },
     #[error("The box is too busy or stopping. Try again in a few seconds.")]
     Unavailable,
+    #[error("{0}")]
+    Damaged(#[from] crate::media::Damaged),
     #[error("The box could not read its files.")]
-    File(#[source] crate::media::OpenFileError),
+    File(#[source] OpenFileError),
     #[error("reading {what} failed")]
     Io {
         what: String,
@@ -68,12 +70,14 @@ impl Error {
             Error::NotFound(_) => StatusCode::NOT_FOUND,
             Error::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Error::Invalid(_) | Error::Fields(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Error::Conflict(_) => StatusCode::CONFLICT,
+            Error::Conflict(_) | Error::Damaged(_) => StatusCode::CONFLICT,
             Error::NotLoggedIn | Error::BadToken(_) => StatusCode::UNAUTHORIZED,
             Error::Forbidden(_) => StatusCode::FORBIDDEN,
             Error::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
             Error::Import(ImportError::Full { .. }) => StatusCode::INSUFFICIENT_STORAGE,
-            Error::Import(ImportError::WrongDigest { .. } | ImportError::Empty) => StatusCode::UNPROCESSABLE_ENTITY,
+            Error::Import(ImportError::WrongDigest { .. } | ImportError::Empty | ImportError::Unpack { .. }) => {
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
             Error::Import(ImportError::Io { .. }) => StatusCode::INTERNAL_SERVER_ERROR,
             Error::Update(error) => match error {
                 UpdatesError::Helper(ClientError::Refused(_)) | UpdatesError::TooLarge { .. } => {
@@ -159,7 +163,16 @@ impl From<BootError> for Error {
         match error {
             BootError::Store { source, .. } => source.into(),
             BootError::Token { source, .. } => source.into(),
-            BootError::File(error) => Error::File(error),
+            BootError::File(error) => error.into(),
+        }
+    }
+}
+
+impl From<OpenFileError> for Error {
+    fn from(error: OpenFileError) -> Self {
+        match error {
+            OpenFileError::Damaged(damaged) => Error::Damaged(damaged),
+            OpenFileError::Io { .. } => Error::File(error),
         }
     }
 }

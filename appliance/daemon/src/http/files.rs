@@ -5,7 +5,7 @@ use super::{
     boot::{script_for_nobody, script_response},
     ends,
     error::Error,
-    transfer::send,
+    transfer::{self, send},
     with,
 };
 use crate::{
@@ -40,7 +40,7 @@ pub(super) fn at_once(method: &Method, raw: &str, headers: &HeaderMap, ends: End
         return None;
     }
     let file = resolve(raw)?;
-    let opened = state.media.at_once(&file)?;
+    let opened = state.media.at_once(&file).filter(|opened| transfer::ready(method, headers, opened))?;
     note(method, &file, &opened, ends, &state.inventory);
     Some(send(method, headers, &opened))
 }
@@ -69,11 +69,14 @@ async fn serve(method: &Method, raw: &str, headers: &HeaderMap, ends: Ends, stat
     };
     match found {
         Ok(Some(opened)) => {
+            if let Err(error) = transfer::prepare(method, headers, &opened).await {
+                return unreadable(&error.into());
+            }
             note(method, &file, &opened, ends, &state.inventory);
             send(method, headers, &opened)
         }
         Ok(None) => text(StatusCode::NOT_FOUND, "There is no such file here.\n"),
-        Err(error) => unreadable(&Error::File(error)),
+        Err(error) => unreadable(&error.into()),
     }
 }
 
@@ -94,6 +97,9 @@ async fn config(asked: &ConfigRef, method: &Method, headers: &HeaderMap, ends: E
 }
 
 fn unreadable(error: &Error) -> Response {
+    if let Error::Damaged(damaged) = error {
+        return text(error.status(), format!("{damaged}\n"));
+    }
     tracing::warn!(error = crate::chain(error), "a boot request could not be answered");
     text(error.status(), "The box could not do this now. Its log says why.\n")
 }

@@ -86,6 +86,7 @@ impl Site {
         let root = folder.path().to_owned();
         let (network, seen) = watch::channel(Arc::default());
         let media = Media::new(root.join("assets"), root.join("state")).unwrap();
+        media.attend(&inventory);
         // Pins as files in the state folder.
         let config = Arc::new(Config { gpio: GpioBackend::Files, ..Config::default() });
         let (updates, bundle) = crate::update::tests::served(&root);

@@ -1,7 +1,7 @@
 //! One opened file as an answer: exact lengths, ETag, conditions and ranges (RFC 9110), read off the disk in pieces.
 
 use super::{buffer::Buffer, files::text};
-use crate::media::{Blob, HeldFile, Opened};
+use crate::media::{self, Blob, HeldFile, OpenFileError, Opened, Part};
 use bytes::Bytes;
 use futures_util::stream;
 use http::{
@@ -20,11 +20,7 @@ pub(super) fn send(method: &Method, headers: &HeaderMap, opened: &Opened) -> Res
         response.headers_mut().insert(ETAG, etag);
         return response;
     }
-    // A range of another version of the file would be glued to the wrong bytes. Only GET has ranges (RFC 9110 14.2).
-    let same = headers.get(IF_RANGE).is_none_or(|given| *given == etag);
-    let range = headers.get(RANGE).filter(|_| same && method == Method::GET);
-    let range = range.and_then(|range| range.to_str().ok());
-    let (status, from, length) = match range.map_or(Wanted::Whole, |range| wanted(range, opened.len)) {
+    let (status, from, length) = match asked(method, headers, opened) {
         Wanted::Whole => (StatusCode::OK, 0, opened.len),
         Wanted::Part { from, length } => (StatusCode::PARTIAL_CONTENT, from, length),
         Wanted::Nothing => {
@@ -52,6 +48,66 @@ pub(super) fn send(method: &Method, headers: &HeaderMap, opened: &Opened) -> Res
     response
 }
 
+/// What of a file is asked for. A range of another version of the file would be glued to the wrong bytes. Only GET has
+/// ranges (RFC 9110 14.2).
+fn asked(method: &Method, headers: &HeaderMap, opened: &Opened) -> Wanted {
+    let same = headers.get(IF_RANGE).is_none_or(|given| *given == opened.etag);
+    let range = headers.get(RANGE).filter(|_| same && method == Method::GET);
+    range.and_then(|range| range.to_str().ok()).map_or(Wanted::Whole, |range| wanted(range, opened.len))
+}
+
+/// The bytes that have to be known as good before an answer begins: of an image alone.
+fn first(method: &Method, headers: &HeaderMap, opened: &Opened) -> (u64, u64) {
+    match asked(method, headers, opened) {
+        Wanted::Whole => (0, media::first(opened.len)),
+        Wanted::Part { from, length } => (from, media::first(length)),
+        Wanted::Nothing => (0, 0),
+    }
+}
+
+/// Whether an answer can begin at once. Waits for no disk.
+pub(super) fn ready(method: &Method, headers: &HeaderMap, opened: &Opened) -> bool {
+    let Blob::Part(part) = &opened.blob else { return true };
+    let (from, length) = first(method, headers, opened);
+    part.ready(from, length)
+}
+
+/// Compares what an answer begins with.
+///
+/// # Errors
+/// [`OpenFileError`] if the image is damaged there, or cannot be read.
+pub(super) async fn prepare(method: &Method, headers: &HeaderMap, opened: &Opened) -> Result<(), OpenFileError> {
+    let Blob::Part(part) = &opened.blob else { return Ok(()) };
+    let (from, length) = first(method, headers, opened);
+    part.prepare(from, length).await
+}
+
+/// Bytes by position.
+trait Source: Send + Sync + 'static {
+    fn read_from_memory(&self, buffer: &mut [u8], at: u64) -> io::Result<usize>;
+    fn read_exact_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()>;
+}
+
+impl Source for HeldFile {
+    fn read_from_memory(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+        self.read_from_memory(buffer, at)
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
+        self.read_exact_at(buffer, at)
+    }
+}
+
+impl Source for Part {
+    fn read_from_memory(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+        self.read_from_memory(buffer, at)
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
+        self.read_exact_at(buffer, at)
+    }
+}
+
 /// `length` bytes from `from` on, read ahead of the client in large pieces off the runtime.
 pub(super) fn body(blob: &Blob, from: u64, length: u64) -> Response {
     match blob {
@@ -61,25 +117,28 @@ pub(super) fn body(blob: &Blob, from: u64, length: u64) -> Response {
             let part = if start <= end && end <= bytes.len() { bytes.slice(start..end) } else { Bytes::new() };
             Response::new(part.into())
         }
-        Blob::File(file) => {
-            let pieces = stream::try_unfold((Arc::clone(file), from, length), |(file, at, left)| async move {
-                if left == 0 {
-                    return Ok::<_, io::Error>(None);
-                }
-                let piece = read_piece(&file, at, left).await.inspect_err(|error| {
-                    tracing::warn!(%error, at, "reading a served file failed; its transfer ends");
-                })?;
-                let read = u64::try_from(piece.len()).unwrap_or(left);
-                Ok(Some((piece, (file, at + read, left - read))))
-            });
-            warp::reply::stream(pieces).into_response()
-        }
+        Blob::File(file) => pieces(Arc::clone(file), from, length),
+        Blob::Part(part) => pieces(Arc::clone(part), from, length),
     }
+}
+
+fn pieces(source: Arc<impl Source>, from: u64, length: u64) -> Response {
+    let pieces = stream::try_unfold((source, from, length), |(source, at, left)| async move {
+        if left == 0 {
+            return Ok::<_, io::Error>(None);
+        }
+        let piece = read_piece(&source, at, left).await.inspect_err(|error| {
+            tracing::warn!(%error, at, "reading a served file failed; its transfer ends");
+        })?;
+        let read = u64::try_from(piece.len()).unwrap_or(left);
+        Ok(Some((piece, (source, at + read, left - read))))
+    });
+    warp::reply::stream(pieces).into_response()
 }
 
 /// The next bytes of a file, at once where the kernel has them in memory; an error, or a file cut short meanwhile, ends
 /// this transfer only. Never a mapping: a disk that fails under one ends the whole process (SIGBUS).
-async fn read_piece(file: &Arc<HeldFile>, at: u64, left: u64) -> io::Result<Bytes> {
+async fn read_piece(file: &Arc<impl Source>, at: u64, left: u64) -> io::Result<Bytes> {
     let mut buffer = Buffer::take(left);
     if let Ok(read) = file.read_from_memory(buffer.room(), at)
         && read > 0

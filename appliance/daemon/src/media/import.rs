@@ -1,20 +1,25 @@
-//! An image comes in: hashed while it is written, recognised, synced, and only then given its name.
+//! An image comes in: hashed while it is written, unpacked if it is a packed archive, recognised, synced, and only then given
+//! its name.
 
-use super::{Media, probe};
+use super::{
+    Media, probe,
+    sums::{Beside, Summer},
+    tar::{self, Index},
+};
 use rackberry_core::{
-    image::{Compression, Digest, Image, Verdict},
+    image::{Compression, Digest, Image, ImageKind, Verdict},
     text::CleanText,
     time::WallTime,
 };
 use sha2::{Digest as _, Sha256};
 use std::{
     fs::File,
-    io::{self, BufReader, Read as _, Write as _},
+    io::{self, BufReader, Read as _, Seek as _, Write as _},
     path::PathBuf,
 };
 
 /// How much of the start is kept for recognising the packing.
-const HEAD: usize = 16;
+const HEAD: usize = 512;
 
 /// Bytes that an import leaves free: images and state may share a disk, and the state has to go on.
 const RESERVE: u64 = 64 << 20;
@@ -35,6 +40,8 @@ pub enum ImportError {
     WrongDigest { wanted: Digest, found: Digest },
     #[error("The file is empty. It was not kept.")]
     Empty,
+    #[error("The archive does not unpack, as if it were damaged or incomplete. It was not kept.")]
+    Unpack { source: io::Error },
 }
 
 /// An import under way; dropped before [`Import::finish`], it leaves nothing behind.
@@ -43,11 +50,12 @@ pub struct Import {
     media: Media,
     path: PathBuf,
     file: File,
-    hash: Sha256,
+    summer: Summer,
     head: Vec<u8>,
     written: u64,
     /// After so many bytes the room that is left is looked at again.
     look_at: u64,
+    as_it_is: bool,
     finished: bool,
 }
 
@@ -57,7 +65,10 @@ impl Import {
     /// # Errors
     /// If the folder for incoming files cannot be written.
     pub fn start(media: &Media, unique: &str) -> Result<Self, ImportError> {
-        let path = media.incoming().join(unique);
+        Self::at(media, media.incoming().join(unique))
+    }
+
+    fn at(media: &Media, path: PathBuf) -> Result<Self, ImportError> {
         let file = File::options().write(true).create_new(true).open(&path).map_err(|source| ImportError::Io {
             doing: "create",
             path: path.clone(),
@@ -67,12 +78,20 @@ impl Import {
             media: media.clone(),
             path,
             file,
-            hash: Sha256::new(),
+            summer: Summer::default(),
             head: Vec::new(),
             written: 0,
             look_at: 0,
+            as_it_is: false,
             finished: false,
         })
+    }
+
+    /// Keeps a packed archive packed, for machines that unpack it themselves.
+    #[must_use]
+    pub fn as_it_is(mut self, as_it_is: bool) -> Self {
+        self.as_it_is = as_it_is;
+        self
     }
 
     /// Takes the next bytes. Blocks on the disk: call it off the runtime.
@@ -82,8 +101,7 @@ impl Import {
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), ImportError> {
         if self.written >= self.look_at {
             self.look_at = self.written + LOOK_EVERY;
-            let room = rustix::fs::fstatvfs(&self.file).map(|fs| fs.f_bavail.saturating_mul(fs.f_frsize));
-            if room.is_ok_and(|room| room < RESERVE + LOOK_EVERY) {
+            if room_beside(&self.file).is_some_and(|room| room < LOOK_EVERY) {
                 return Err(ImportError::Full { written: self.written });
             }
         }
@@ -91,7 +109,7 @@ impl Import {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ImportError::Full { written: self.written },
             _ => ImportError::Io { doing: "write", path: self.path.clone(), source },
         })?;
-        self.hash.update(bytes);
+        self.summer.update(bytes);
         let missing = HEAD.saturating_sub(self.head.len()).min(bytes.len());
         self.head.extend_from_slice(bytes.get(..missing).unwrap_or_default());
         self.written += bytes.len() as u64;
@@ -112,30 +130,46 @@ impl Import {
         if self.written == 0 {
             return Err(ImportError::Empty);
         }
-        let found = Digest(std::mem::take(&mut self.hash).finalize().into());
+        let (found, sums) = std::mem::take(&mut self.summer).finish();
         if let Some(wanted) = wanted
             && wanted != found
         {
             return Err(ImportError::WrongDigest { wanted, found });
         }
-        let target = self.media.image_path(&found);
+        let came = Compression::of(&self.head);
+        let file = File::open(&self.path).map_err(|source| ImportError::Io {
+            doing: "read",
+            path: self.path.clone(),
+            source,
+        })?;
+        let packed_archive = !self.as_it_is
+            && came != Compression::None
+            && tar::begins(&tar::start_of(probe::unpacked(BufReader::new(&file), came), HEAD));
+        let (digest, sums) = if packed_archive { self.unpack(&file, came)? } else { (found, sums) };
+        let compression = if packed_archive { Compression::None } else { came };
+        let mut beside = Beside { sums, tree: None };
+        let target = self.media.image_path(&digest);
         let wrap = |doing, path: &PathBuf| {
             let path = path.clone();
             move |source| ImportError::Io { doing, path, source }
         };
         self.file.sync_all().map_err(wrap("sync", &self.path))?;
+        let stored = File::open(&self.path).map_err(wrap("read", &self.path))?;
+        let about = probe::about(&stored, compression);
+        if about.kind == ImageKind::Tree {
+            beside.tree = Index::read(&stored).ok();
+        }
+        let list = beside.store(&target).map_err(wrap("write", &Beside::path(&target)))?;
         std::fs::rename(&self.path, &target).map_err(wrap("rename", &self.path))?;
         self.finished = true;
         if let Some(folder) = target.parent() {
             let folder = folder.to_owned();
             File::open(&folder).and_then(|folder| folder.sync_all()).map_err(wrap("sync", &folder))?;
         }
-        let compression = Compression::of(&self.head);
-        let written = File::open(&target).map_err(wrap("read", &target))?;
         Ok(Image {
-            digest: found,
+            digest,
             name,
-            kind: probe::kind(BufReader::new(written), compression),
+            kind: about.kind,
             size_bytes: self.written,
             compression,
             raw_bytes: (compression == Compression::None).then_some(self.written),
@@ -144,13 +178,42 @@ impl Import {
             system: None,
             version: None,
             label: None,
-            unread: None,
+            unread: about.unread,
             arch: None,
-            came: None,
-            sums: None,
+            came: packed_archive.then_some(found),
+            sums: Some(list),
             imported_wall: now,
         })
     }
+
+    /// Puts the archive's content in the place of what came; its digests.
+    fn unpack(&mut self, packed: &File, compression: Compression) -> Result<(Digest, Vec<Digest>), ImportError> {
+        let path = self.path.with_extension("tar");
+        let mut import = Import::at(&self.media, path)?;
+        let mut from_start = packed;
+        from_start.rewind().map_err(|source| ImportError::Unpack { source })?;
+        let mut unpacked = probe::unpacked(BufReader::new(packed), compression);
+        let mut buffer = vec![0; 1 << 20];
+        loop {
+            match unpacked.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(length) => import.write(buffer.get(..length).unwrap_or_default())?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(source) => return Err(ImportError::Unpack { source }),
+            }
+        }
+        // The packed one goes when the other is dropped.
+        std::mem::swap(&mut self.path, &mut import.path);
+        std::mem::swap(&mut self.file, &mut import.file);
+        self.written = import.written;
+        Ok(std::mem::take(&mut import.summer).finish())
+    }
+}
+
+/// Bytes that the disk of this file has left for images.
+fn room_beside(file: &File) -> Option<u64> {
+    let room = rustix::fs::fstatvfs(file).map(|fs| fs.f_bavail.saturating_mul(fs.f_frsize)).ok()?;
+    Some(room.saturating_sub(RESERVE))
 }
 
 impl Media {

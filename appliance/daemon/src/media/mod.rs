@@ -3,14 +3,24 @@
 //! Images are blobs named by their digest in `<state>/images`; a file appears there only by rename, once it is whole and
 //! synced, and is never changed afterwards.
 
+mod checked;
+mod containers;
 mod import;
 mod probe;
 mod shelf;
+mod sums;
+mod tar;
+#[cfg(test)]
+mod tests;
 
+pub use checked::{Damaged, Part, alarm_key};
+pub use containers::first;
 pub use import::{Import, ImportError};
 pub use shelf::HeldFile;
 
+use crate::inventory::Inventory;
 use bytes::Bytes;
+use containers::Containers;
 use http::HeaderValue;
 use rackberry_core::{
     boot::path::FileRef,
@@ -26,7 +36,7 @@ use std::{
     io,
     os::{fd::OwnedFd, unix::fs::MetadataExt},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Instant,
 };
 
@@ -36,6 +46,8 @@ pub enum Blob {
     Bytes(Bytes),
     /// Read by position only, so that many clients can share it.
     File(Arc<HeldFile>),
+    /// An image, or a file inside one: nothing of it is given away that was not compared with its sum.
+    Part(Arc<Part>),
 }
 
 /// A file ready to be served.
@@ -50,12 +62,13 @@ pub struct Opened {
     pub own: Option<String>,
 }
 
-/// A file that is there but cannot be read.
+/// A file that is there but cannot be served.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot open {}", path.display())]
-pub struct OpenFileError {
-    path: PathBuf,
-    source: io::Error,
+pub enum OpenFileError {
+    #[error("cannot open {}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Damaged(Damaged),
 }
 
 /// Finds and opens files; cheap to clone.
@@ -67,6 +80,9 @@ pub struct Media {
     assets_folder: Option<Arc<OwnedFd>>,
     state_dir: Arc<PathBuf>,
     shelf: Shelf,
+    containers: Containers,
+    /// Which images there are, once that is open.
+    inventory: Arc<OnceLock<Inventory>>,
 }
 
 impl Media {
@@ -77,13 +93,19 @@ impl Media {
     pub fn new(assets: PathBuf, state_dir: PathBuf) -> Result<Self, OpenFileError> {
         for folder in ["files", "images", "images/incoming"] {
             let path = state_dir.join(folder);
-            std::fs::create_dir_all(&path).map_err(|source| OpenFileError { path, source })?;
+            std::fs::create_dir_all(&path).map_err(|source| OpenFileError::Io { path, source })?;
         }
         let assets_folder = folder(&assets).ok().map(Arc::new);
         let (assets, state_dir) = (Arc::new(assets), Arc::new(state_dir));
-        let media = Media { assets, assets_folder, state_dir, shelf: Shelf::default() };
+        let (shelf, containers) = (Shelf::default(), Containers::default());
+        let media = Media { assets, assets_folder, state_dir, shelf, containers, inventory: Arc::default() };
         media.sweep();
         Ok(media)
+    }
+
+    /// Learns from now on of images and their sums from this inventory, and tells it of damage.
+    pub fn attend(&self, inventory: &Inventory) {
+        let _ = self.inventory.set(inventory.clone());
     }
 
     /// Removes what imports left behind that a crash broke off.
@@ -122,10 +144,16 @@ impl Media {
     /// If the file system refuses.
     pub fn remove(&self, image: &Image) -> Result<(), OpenFileError> {
         let path = self.image_path(&image.digest);
+        let _ = std::fs::remove_file(sums::Beside::path(&path));
         match std::fs::remove_file(&path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(OpenFileError { path, source }),
+            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(OpenFileError::Io { path, source }),
             _ => Ok(()),
         }
+    }
+
+    /// Closes the file of an image that is about to be removed.
+    pub async fn forget(&self, image: &Digest) {
+        self.containers.forget(image).await;
     }
 
     /// What a boot client asked for, if it was opened a moment ago and has not changed since. Waits for no disk.
@@ -151,13 +179,10 @@ impl Media {
             FileRef::Program { path, name } => {
                 vec![(Place::Files, path.clone()), (Place::Assets, format!("loaders/{name}"))]
             }
-            FileRef::Image(digest) => vec![(Place::Images, digest.to_string())],
+            FileRef::Image(image) => return self.open_in_image(file, *image, None).await,
+            FileRef::Inside { image, path } => return self.open_in_image(file, *image, Some(path.clone())).await,
             FileRef::Own(path) => vec![(Place::Files, path.clone())],
-            FileRef::Script
-            | FileRef::HostScript(_)
-            | FileRef::AutoExec
-            | FileRef::Config(_)
-            | FileRef::Inside { .. } => return Ok(None),
+            FileRef::Script | FileRef::HostScript(_) | FileRef::AutoExec | FileRef::Config(_) => return Ok(None),
         };
         let (media, file) = (self.clone(), file.clone());
         let opened = tokio::task::spawn_blocking(move || {
@@ -168,6 +193,23 @@ impl Media {
             Ok(found.map(|opened| if sole { media.shelf.keep(file, opened, since) } else { Arc::new(opened) }))
         });
         opened.await.unwrap_or(Ok(None))
+    }
+
+    async fn open_in_image(
+        &self,
+        file: &FileRef,
+        image: Digest,
+        inside: Option<String>,
+    ) -> Result<Option<Arc<Opened>>, OpenFileError> {
+        let since = Instant::now();
+        let Some(opened) = self.open_image(image, inside).await? else { return Ok(None) };
+        let settled = matches!(&opened.blob, Blob::Part(part) if part.checked().settled);
+        if !settled {
+            return Ok(Some(Arc::new(opened)));
+        }
+        let (shelf, file) = (self.shelf.clone(), file.clone());
+        let kept = tokio::task::spawn_blocking(move || shelf.keep(file, opened, since)).await;
+        Ok(kept.ok())
     }
 
     /// The first of these paths in the files folder that is a plain file, opened.
@@ -195,9 +237,8 @@ impl Media {
             };
             if let Some(mut opened) = opened? {
                 match place {
-                    Place::Images => opened.etag = entity_tag(&relative),
                     Place::Files => opened.own = Some(relative),
-                    Place::Assets => {}
+                    Place::Images | Place::Assets => {}
                 }
                 return Ok(Some(opened));
             }
@@ -223,13 +264,13 @@ fn open_beneath(root: &Path, relative: &str, strict: bool) -> Result<Option<Open
     match folder(root) {
         Ok(folder) => open_in(&folder, root, relative, strict),
         Err(Errno::NOENT) => Ok(None),
-        Err(error) => Err(OpenFileError { path: root.join(relative), source: error.into() }),
+        Err(error) => Err(OpenFileError::Io { path: root.join(relative), source: error.into() }),
     }
 }
 
 /// Opens `relative` in `folder`, which is `root`; nothing in the path can lead outside (openat2(2), RESOLVE_BENEATH).
 fn open_in(folder: &OwnedFd, root: &Path, relative: &str, strict: bool) -> Result<Option<Opened>, OpenFileError> {
-    let wrap = |error: Errno| OpenFileError { path: root.join(relative), source: error.into() };
+    let wrap = |error: Errno| OpenFileError::Io { path: root.join(relative), source: error.into() };
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let opened = if strict {
         rustix::fs::openat2(
@@ -249,7 +290,7 @@ fn open_in(folder: &OwnedFd, root: &Path, relative: &str, strict: bool) -> Resul
         ) => return Ok(None),
         Err(error) => return Err(wrap(error)),
     };
-    let facts = file.metadata().map_err(|source| OpenFileError { path: root.join(relative), source })?;
+    let facts = file.metadata().map_err(|source| OpenFileError::Io { path: root.join(relative), source })?;
     if !facts.is_file() {
         return Ok(None);
     }
@@ -278,25 +319,5 @@ fn content_type(name: &str) -> &'static str {
         "json" => "application/json",
         "html" => "text/html; charset=utf-8",
         _ => "application/octet-stream",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn own_files_cannot_lead_outside() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path().join("files");
-        std::fs::create_dir_all(root.join("sub")).unwrap();
-        std::fs::write(folder.path().join("secret"), "s").unwrap();
-        std::fs::write(root.join("sub/a.txt"), "a").unwrap();
-        std::os::unix::fs::symlink("../secret", root.join("link")).unwrap();
-        std::os::unix::fs::symlink("/etc", root.join("etc")).unwrap();
-        assert_eq!(open_beneath(&root, "sub/a.txt", true).unwrap().unwrap().len, 1);
-        for path in ["link", "etc/hostname", "../secret", "sub/../../secret", "sub", "none", "sub/a.txt/x"] {
-            assert!(open_beneath(&root, path, true).unwrap().is_none(), "{path}");
-        }
     }
 }

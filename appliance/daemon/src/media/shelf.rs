@@ -90,7 +90,7 @@ impl HeldFile {
     }
 
     /// What tells one state of a file from another, as far as the kernel knows it without asking a disk or network.
-    fn facts(&self) -> io::Result<Facts> {
+    pub(super) fn facts(&self) -> io::Result<Facts> {
         let wanted = StatxFlags::INO | StatxFlags::SIZE | StatxFlags::MTIME | StatxFlags::CTIME | StatxFlags::NLINK;
         let facts = statx(self.file()?, c"", AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC, wanted)?;
         Ok(Facts {
@@ -104,14 +104,22 @@ impl HeldFile {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Facts {
+pub(super) struct Facts {
     inode: u64,
-    size: u64,
+    pub size: u64,
     /// One less after a file was removed, or another took its name.
     names: u32,
     written: (i64, u32),
     /// Also when its name, rights or number of names changed.
     changed: (i64, u32),
+}
+
+impl Facts {
+    /// When content or name last changed, since 1970.
+    pub fn last_change(&self) -> Duration {
+        let (seconds, nanoseconds) = self.changed.max(self.written);
+        Duration::new(u64::try_from(seconds).unwrap_or_default(), nanoseconds)
+    }
 }
 
 /// A file and what it was like.
@@ -140,14 +148,21 @@ impl Shelf {
 
     /// Takes what `file` means since `since`. Waits for the disk: a small file's content is read.
     pub fn keep(&self, file: FileRef, mut opened: Opened, since: Instant) -> Arc<Opened> {
-        let Blob::File(held) = &opened.blob else { return Arc::new(opened) };
-        let held = Arc::clone(held);
+        let held = match &opened.blob {
+            Blob::File(held) => Arc::clone(held),
+            Blob::Part(part) => Arc::clone(part.file()),
+            Blob::Bytes(_) => return Arc::new(opened),
+        };
         if opened.len <= WITH_CONTENT
             && let Ok(len) = usize::try_from(opened.len)
         {
             let mut content = vec![0; len];
+            let read = match &opened.blob {
+                Blob::Part(part) => part.read_exact_at(&mut content, 0),
+                _ => held.read_exact_at(&mut content, 0),
+            };
             // What cannot be read shows to whoever is sent it.
-            if held.read_exact_at(&mut content, 0).is_ok() {
+            if read.is_ok() {
                 opened.blob = Blob::Bytes(content.into());
             }
         }

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     http::{State, error::Error},
-    media::{Import, ImportError},
+    media::{Import, ImportError, alarm_key},
 };
 use futures_util::StreamExt as _;
 use rackberry_core::{
@@ -170,7 +170,7 @@ async fn take_in(state: State, actor: Actor, wanted: Wanted, body: &mut Upload) 
         ),
     };
     if let Some(other) = state.inventory.snapshot().image_by_name(name.as_str())
-        && digest != Some(other.digest)
+        && !digest.is_some_and(|digest| other.is(&digest))
     {
         return Err(Error::Conflict(format!(
             "There is an image named {name} already. Remove it, or choose another name."
@@ -189,7 +189,13 @@ async fn take_in(state: State, actor: Actor, wanted: Wanted, body: &mut Upload) 
     let origin = CleanText::new(if wanted.origin.is_empty() { "upload" } else { &wanted.origin });
     let wall = state.inventory.clock().wall();
     let image = blocking(move || incoming.finish(name, origin, digest, wall)).await?;
-    let stored = state.inventory.transact(move |tx| tx.put_image(image, actor)).await?;
+    let stored = state
+        .inventory
+        .transact(move |tx| {
+            tx.settle_alarm(&alarm_key(&image.digest), actor.clone())?;
+            tx.put_image(image, actor)
+        })
+        .await?;
     Ok((*stored).clone())
 }
 
@@ -249,11 +255,13 @@ pub async fn remove_image(state: &State, name: &str, actor: Actor) -> Result<Arc
             if tx.active_installs().iter().any(|install| install.plan.image.digest == image.digest) {
                 return Err(Error::Conflict(format!("An install is under way that reads {}.", image.name)));
             }
+            tx.settle_alarm(&alarm_key(&image.digest), actor.clone())?;
             tx.remove_image(image.digest, actor)?;
             Ok::<_, Error>(image)
         })
         .await?;
     let (media, gone) = (state.media.clone(), removed.clone());
+    state.media.forget(&gone.digest).await;
     let unlinked = tokio::task::spawn_blocking(move || media.remove(&gone)).await;
     if let Ok(Err(error)) = unlinked {
         tracing::warn!(error = crate::chain(&error), "an image left its file behind");
