@@ -5,8 +5,9 @@ mod command;
 use anyhow::Context;
 use clap::Parser;
 use command::{
-    CardSetupArgs, Command, ConfigCommand, ConfigFile, ServeArgs,
+    CardSetupArgs, Command, ConfigCommand, ConfigFile, RamrootCommand, ServeArgs,
     ask::{Usage, ask},
+    initrd, ramroot,
     show::Shown,
 };
 use rackberry::{
@@ -128,6 +129,8 @@ fn run(cli: &Cli, shown: &Shown) -> anyhow::Result<()> {
             };
             match time::run(&places)? {}
         }
+        Command::Initrd(command) => initrd::initrd(command, shown),
+        Command::Ramroot(RamrootCommand::Build(args)) => ramroot::build(args),
         Command::Openapi => {
             let document = rackberry::http::api::openapi::document();
             shown.done(&document, &serde_json::to_string_pretty(&document)?);
@@ -309,6 +312,11 @@ mod tests {
             "restore",
             "update-helper",
             "clock-helper",
+            "initrd append",
+            "initrd list",
+            "initrd pack",
+            "initrd unpack",
+            "ramroot build",
         ];
         let forms = ["host import", "profile show", "user role"];
         let left: Vec<&String> =

@@ -79,6 +79,8 @@ pub async fn ask(client: &Client, command: &Command, shown: &Shown) -> anyhow::R
         | Command::CardSetup(_)
         | Command::UpdateHelper(_)
         | Command::ClockHelper(_)
+        | Command::Initrd(_)
+        | Command::Ramroot(_)
         | Command::Openapi => bail!("this command needs no running daemon"),
     };
     shown.answer(command, &answer);

@@ -6,11 +6,15 @@
 //! | `show` | the answers, for people |
 //! | `oled` | the display's picture |
 //! | `password` | one typed without being seen |
+//! | `initrd` | initial RAM disks: listed, unpacked, extended |
+//! | `ramroot` | roots that live in memory, built here |
 //! | `update` | updates of the box, and how far they are |
 
 pub mod ask;
+pub mod initrd;
 mod oled;
 mod password;
+pub mod ramroot;
 pub mod show;
 mod update;
 
@@ -107,8 +111,40 @@ pub enum Command {
     /// The display of the box.
     #[command(subcommand)]
     Oled(OledCommand),
+    /// Initial RAM disks, on this machine.
+    #[command(subcommand)]
+    Initrd(InitrdCommand),
+    /// Systems that need no disk, built on this machine.
+    #[command(subcommand)]
+    Ramroot(RamrootCommand),
     /// The API's description, as OpenAPI 3.1.
     Openapi,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum InitrdCommand {
+    /// What FILE is made of: its archives, whatever they are packed with, and the files in them.
+    List { file: PathBuf },
+    /// Unpacks FILE into FOLDER, which is made.
+    Unpack { file: PathBuf, folder: PathBuf },
+    /// Puts an archive of FOLDER's files behind FILE, and the result into OUT. FILE stays as it is, and is the first part of OUT.
+    Append { file: PathBuf, folder: PathBuf, out: PathBuf },
+    /// Makes an initrd of FOLDER's files alone.
+    Pack { folder: PathBuf, out: PathBuf },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum RamrootCommand {
+    /// Builds kernel, initramfs and root of a system that runs from memory, ready for `image import`. Needs root and mmdebstrap;
+    /// says what is missing. `ramroot build --out FOLDER` makes a small Debian; without arguments that it knows it names all that it takes.
+    Build(RamrootArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct RamrootArgs {
+    /// What the build takes, for example --out FOLDER --keys FILE.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true, value_name = "ARGUMENTS")]
+    pub arguments: Vec<String>,
 }
 
 #[derive(Debug, Args)]
