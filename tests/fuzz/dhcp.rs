@@ -3,7 +3,7 @@
 use super::Target;
 use rackberry_core::{
     dhcp::{
-        HostView, Kind, LeaseTable, LeaseTimes, Link, Packet, Pool, Port, Stage, Subnet,
+        HostView, Kind, LeaseTable, LeaseTimes, Link, Packet, Pool, Port, Services, Stage, Subnet,
         client::IpxeFeatures,
         options::{Options, sub_options, user_classes},
         reply,
@@ -140,6 +140,7 @@ fn rack(stage: Stage) -> (Link, LeaseTable) {
             far,
             DhcpOption::new(43, "hex:0104c0a80101").into_iter().collect(),
         )],
+        services: Services { names: true, time: true },
     };
     let pools = [near, far].map(|(first, last)| Pool { first, last, except: vec![BOX] });
     (link, LeaseTable::new(&pools, [], Timestamp(0)))

@@ -16,7 +16,8 @@ use crate::{
 };
 use rackberry_core::{
     dhcp::{
-        Change, HostView, LeaseRow, Link, LinkId, Mode, Note, Pool, ProbeTimes, Request, Stage, ladder::ForeignServer,
+        Change, HostView, LeaseRow, Link, LinkId, Mode, Note, Pool, ProbeTimes, Request, Services, Stage,
+        ladder::ForeignServer,
     },
     time::Timestamp,
 };
@@ -102,6 +103,8 @@ pub struct Status {
 pub enum Command {
     /// The addresses kept for certain hosts changed.
     Reserve(Vec<std::net::Ipv4Addr>),
+    /// Which of the box's own servers answer.
+    Services(Services),
     /// All running leases.
     Leases(oneshot::Sender<Vec<LeaseRow>>),
 }

@@ -9,7 +9,7 @@ use crate::{
     option::DhcpOption,
     text::HostName,
 };
-use std::{net::Ipv4Addr, time::Duration};
+use std::{net::Ipv4Addr, slice, time::Duration};
 
 /// One IPv4 subnet we may serve: the link's own, or one behind a relay.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +66,15 @@ impl Default for LeaseTimes {
     }
 }
 
+/// Servers of the box's own that answer at this moment: who has no others set is led to them, and to none that is silent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Services {
+    /// Host names, on port 53 (RFC 1035).
+    pub names: bool,
+    /// The time of day, on port 123 (RFC 4330).
+    pub time: bool,
+}
+
 /// The link a packet came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Link {
@@ -81,9 +90,27 @@ pub struct Link {
     pub subnet: Subnet,
     /// Subnets behind relays.
     pub relayed: Vec<Subnet>,
+    /// What the box offers itself as, where the settings name nobody.
+    pub services: Services,
 }
 
 impl Link {
+    /// The name servers that clients of `subnet` are told: those that were set, else the box while it answers.
+    #[must_use]
+    pub fn name_servers<'a>(&'a self, subnet: &'a Subnet) -> &'a [Ipv4Addr] {
+        self.servers(&subnet.dns, self.services.names)
+    }
+
+    /// The time servers that clients of `subnet` are told, likewise.
+    #[must_use]
+    pub fn time_servers<'a>(&'a self, subnet: &'a Subnet) -> &'a [Ipv4Addr] {
+        self.servers(&subnet.ntp, self.services.time)
+    }
+
+    fn servers<'a>(&'a self, set: &'a [Ipv4Addr], answers: bool) -> &'a [Ipv4Addr] {
+        if set.is_empty() && answers { slice::from_ref(&self.address) } else { set }
+    }
+
     /// The subnet a request belongs to: what the relay says (82.5, 118, giaddr), else the link's own.
     ///
     /// A renewal comes straight from the client, without its relay: there `ciaddr` says it (RFC 2131 4.3.2).

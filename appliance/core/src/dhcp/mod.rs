@@ -33,7 +33,7 @@ pub mod wire;
 
 pub use client::{ClientArch, Kind, Loader};
 pub use ladder::{Ladder, ProbeTimes};
-pub use link::{HostView, LeaseTimes, Link, Subnet};
+pub use link::{HostView, LeaseTimes, Link, Services, Subnet};
 pub use outcome::{Destination, Fact, Note, Outcome};
 pub use reply::reply;
 pub use stage::{LinkId, Mode, Stage};

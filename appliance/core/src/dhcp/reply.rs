@@ -134,7 +134,7 @@ impl Ask<'_> {
             answer.put(code::ROUTER, router.octets());
         }
         let octets = |list: &[Ipv4Addr]| list.iter().take(4).flat_map(Ipv4Addr::octets).collect::<Vec<_>>();
-        answer.offer(code::DNS, octets(&subnet.dns));
+        answer.offer(code::DNS, octets(self.link.name_servers(subnet)));
         if let Some(name) = self.host.name.as_ref().filter(|_| self.request.wants(code::HOST_NAME)) {
             answer.offer(code::HOST_NAME, name.as_str());
         }
@@ -142,7 +142,7 @@ impl Ask<'_> {
             answer.offer(code::DOMAIN, domain.as_str());
         }
         answer.offer(code::BROADCAST, subnet.broadcast().octets());
-        answer.offer(code::NTP, octets(&subnet.ntp));
+        answer.offer(code::NTP, octets(self.link.time_servers(subnet)));
     }
 
     /// The boot part: vendor class, vendor options, boot file.

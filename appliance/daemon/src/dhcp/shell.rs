@@ -293,6 +293,7 @@ impl Shell {
         let now = (self.ports.now)();
         match command {
             Command::Reserve(addresses) => self.table.reserve(addresses),
+            Command::Services(services) => self.link.services = services,
             Command::Leases(to) => {
                 let _gone = to.send(self.table.leases(now).collect());
             }

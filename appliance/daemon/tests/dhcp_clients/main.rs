@@ -26,7 +26,7 @@ use rackberry::{
     },
 };
 use rackberry_core::{
-    dhcp::{Change, HostView, LeaseRow, LeaseTimes, Link, Mode, Note, Pool, ProbeTimes, Stage, Subnet},
+    dhcp::{Change, HostView, LeaseRow, LeaseTimes, Link, Mode, Note, Pool, ProbeTimes, Services, Stage, Subnet},
     display::{Panel, StatusView, picture},
     host::MacAddr,
     time::Timestamp,

@@ -84,6 +84,7 @@ impl Machine {
                     options: Vec::new(),
                 },
                 relayed: Vec::new(),
+                services: Services::default(),
             };
             let setup = Setup {
                 pools: vec![Pool { first: pool.0, last: pool.1, except: facts.taken() }],

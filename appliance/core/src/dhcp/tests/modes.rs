@@ -2,7 +2,7 @@
 
 use super::packets::*;
 use crate::{
-    dhcp::{Change, Destination, Fact, Stage, Subnet},
+    dhcp::{Change, Destination, Fact, Services, Stage, Subnet},
     text::HostName,
 };
 use std::{
@@ -118,6 +118,26 @@ fn a_server_answer_carries_the_network() {
     assert_eq!(offer.option(42), Some(&[10, 77, 0, 123][..]));
     assert_eq!(offer.option(60), None, "a plain client gets no class");
     assert_eq!(offer.siaddr(), Ipv4Addr::UNSPECIFIED);
+}
+
+#[test]
+fn the_box_is_named_for_names_and_time_while_it_answers_and_settings_come_before_it() {
+    let named = |rack: &mut Rack| {
+        let offer = rack.ask(&client(DISCOVER, 1)).unwrap();
+        [6, 42].map(|code| offer.option(code).map(<[u8]>::to_vec))
+    };
+    let own = Some(BOX.octets().to_vec());
+    let mut rack = rack(Stage::Server);
+    for (names, time) in [(false, false), (true, false), (false, true), (true, true), (false, false)] {
+        rack.link.services = Services { names, time };
+        assert_eq!(named(&mut rack), [own.clone().filter(|_| names), own.clone().filter(|_| time)]);
+    }
+    let other = Ipv4Addr::new(10, 77, 0, 53);
+    rack.link.services = Services { names: true, time: true };
+    rack.link.subnet.dns = vec![other];
+    assert_eq!(named(&mut rack), [Some(other.octets().to_vec()), own]);
+    rack.link.subnet.ntp = vec![other];
+    assert_eq!(named(&mut rack), [(); 2].map(|()| Some(other.octets().to_vec())));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::{
     dhcp::{
-        HostView, LeaseTable, LeaseTimes, Link, Outcome, Packet, Pool, Port, Request, Stage, Subnet, reply,
+        HostView, LeaseTable, LeaseTimes, Link, Outcome, Packet, Pool, Port, Request, Services, Stage, Subnet, reply,
         wire::decode,
     },
     host::MacAddr,
@@ -207,6 +207,7 @@ pub fn rack(stage: Stage) -> Rack {
         times: LeaseTimes::default(),
         subnet: subnet(),
         relayed: Vec::new(),
+        services: Services::default(),
     };
     let table = LeaseTable::new(&[Pool { first: FIRST, last: LAST, except: vec![BOX] }], [], Timestamp(0));
     Rack { link, table, host: HostView::default(), now: Timestamp(1000) }

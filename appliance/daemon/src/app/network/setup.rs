@@ -9,7 +9,7 @@ use crate::{
     net::{self, LinkFacts},
 };
 use rackberry_core::{
-    dhcp::{HostView, LeaseTimes, Link, LinkId, Note, Pool, ProbeTimes, Request, Stage, Subnet},
+    dhcp::{HostView, LeaseTimes, Link, LinkId, Note, Pool, ProbeTimes, Request, Services, Stage, Subnet},
     event::Station,
     host::BootPolicy,
     install::Phase,
@@ -58,6 +58,7 @@ pub(super) async fn setup(state: &State, config: &Config, facts: LinkFacts) -> R
         times: LeaseTimes { server: config.dhcp_lease, ..LeaseTimes::default() },
         subnet,
         relayed,
+        services: Services::default(),
     };
     Ok(Setup {
         link,
