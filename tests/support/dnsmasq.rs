@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-/// A running dnsmasq without DNS; killed when dropped.
+/// A running dnsmasq, without DNS unless a `port` is among its arguments; killed when dropped.
 pub struct Dnsmasq {
     child: Child,
     console: Console,
@@ -26,7 +26,9 @@ impl Dnsmasq {
         let root = dir.path().join("tftp");
         std::fs::create_dir(&root)?;
         let mut command = ns.command("dnsmasq");
-        command.args(["--keep-in-foreground", "--conf-file=/dev/null", "--user=root", "--port=0", "--no-ping"]);
+        command.args(["--keep-in-foreground", "--conf-file=/dev/null", "--user=root", "--no-ping"]);
+        // Twice it would be refused.
+        command.args((!arguments.iter().any(|argument| argument.starts_with("port="))).then_some("--port=0"));
         command.args(["--log-facility=-", "--log-dhcp", "--pid-file="]);
         command.arg(format!("--dhcp-leasefile={}", dir.path().join("leases").display()));
         command.arg(format!("--tftp-root={}", root.display()));

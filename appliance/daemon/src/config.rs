@@ -76,6 +76,16 @@ pub struct Config {
     pub kernel_args: String,
     pub assets: PathBuf,
     pub page_listen: SocketAddr,
+    /// Whether host names are answered.
+    pub names: Serve,
+    pub names_port: u16,
+    /// Asked for other names, before those that the lease names.
+    pub names_forward: Vec<std::net::Ipv4Addr>,
+    /// Whether the time is answered.
+    pub time_serve: Serve,
+    pub time_port: u16,
+    /// Where installers send their logs; 0: nowhere.
+    pub syslog_port: u16,
     /// Asked for the time, before those that the lease names.
     pub time_servers: Vec<TimeServer>,
     pub idle_to_disk: Option<Duration>,
@@ -92,6 +102,29 @@ pub struct Config {
     /// N of `/dev/gpiochipN`.
     pub gpio_chip: u8,
     pub oled: Oled,
+}
+
+/// Whether the box serves something beside booting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Serve {
+    Off,
+    /// While the box gives addresses: nobody else leads a machine to it.
+    Auto,
+    /// Beside another DHCP server as well.
+    On,
+}
+
+impl std::str::FromStr for Serve {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        match word {
+            "off" => Ok(Serve::Off),
+            "auto" => Ok(Serve::Auto),
+            "on" => Ok(Serve::On),
+            _ => Err("takes off, auto or on".to_owned()),
+        }
+    }
 }
 
 /// One problem of a settings file.
@@ -176,6 +209,12 @@ impl Default for Config {
             kernel_args: String::new(),
             assets: PathBuf::new(),
             page_listen: SocketAddr::from(([0, 0, 0, 0], 0)),
+            names: Serve::Auto,
+            names_port: 0,
+            names_forward: Vec::new(),
+            time_serve: Serve::Auto,
+            time_port: 0,
+            syslog_port: 0,
             time_servers: Vec::new(),
             idle_to_disk: None,
             idle_power_off: None,

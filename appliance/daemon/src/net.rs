@@ -1,5 +1,7 @@
 //! Interfaces, addresses and sockets: which link is ours, what lies on it, and how to reach it.
 
+pub mod asked;
+pub mod crowd;
 pub mod interfaces;
 pub mod mdns;
 pub mod netlink;
@@ -7,6 +9,8 @@ pub mod packet;
 pub mod sockets;
 pub mod up;
 
+pub use asked::{AskedSocket, Audience};
+pub use crowd::Crowd;
 pub use interfaces::{ChooseError, Interface, LinkFacts, choose, default_pool, facts, list};
 pub use netlink::{LinkEvents, Netlink, NetlinkError};
 pub use packet::{LinkPackets, PacketSocket, ToCard};

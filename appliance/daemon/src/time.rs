@@ -5,6 +5,7 @@
 //! | `packet` | question and answer as bytes |
 //! | `choice` | whom to believe |
 //! | `ask` | one server asked a few times |
+//! | `serve` | the box asked by hosts, once its own time is known |
 //! | `helper` | root's process that sets the card's clock, and the daemon's way to it |
 //!
 //! Nothing is decided by this clock ([`rackberry_core::time::Timestamp`] is what decides), so a step of it moves no lease and no
@@ -14,10 +15,12 @@ mod ask;
 mod choice;
 mod helper;
 mod packet;
+mod serve;
 #[cfg(test)]
 mod tests;
 
 pub use helper::{HelperError, Keeper, Places, run};
+pub use serve::{answers, serve};
 
 use crate::{
     config::{MOST_TIME_SERVERS, TimeServer},
@@ -29,7 +32,7 @@ use rackberry_core::time::WallTime;
 use std::{
     collections::HashMap,
     fmt,
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr},
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -104,6 +107,18 @@ pub struct Told {
     /// How far that server is ahead of this machine's clock as it is now, in nanoseconds.
     pub offset: i128,
     at: Instant,
+    basis: Basis,
+}
+
+/// What a time that was believed rests on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Basis {
+    source: packet::Source,
+    /// On the network to its server, there and back.
+    delay: Duration,
+    /// How far it may be off, all in all.
+    distance: Duration,
+    server: Option<IpAddr>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -240,7 +255,7 @@ impl Asker {
         for (server, heard) in asked.into_iter().zip(heard) {
             self.hold(&server, heard.trouble.as_ref());
             match (heard.sample, heard.trouble) {
-                (Some(sample), _) => words.push((server, sample)),
+                (Some(sample), _) => words.push((server, sample, heard.from)),
                 (None, Some(trouble)) => {
                     tracing::debug!(%server, error = crate::chain(&trouble), "no time");
                     troubles.push(format!("{server}: {trouble}"));
@@ -248,14 +263,14 @@ impl Asker {
                 (None, None) => {}
             }
         }
-        let samples: Vec<Sample> = words.iter().map(|(_, sample)| *sample).collect();
+        let samples: Vec<Sample> = words.iter().map(|(_, sample, _)| *sample).collect();
         let outcome = match choose(&samples) {
             Choice::Follow(at) => match words.into_iter().nth(at) {
-                Some((server, sample)) => self.follow(server, sample).await.map(Some),
+                Some((server, sample, from)) => self.follow(server, sample, from).await.map(Some),
                 None => Ok(None),
             },
             Choice::Split => {
-                let names: Vec<String> = words.iter().map(|(server, _)| server.to_string()).collect();
+                let names: Vec<String> = words.iter().map(|(server, ..)| server.to_string()).collect();
                 Err(format!("The time servers {} contradict each other.", names.join(", ")))
             }
             // Nobody was asked, or all were and none answered.
@@ -313,8 +328,8 @@ impl Asker {
     }
 
     /// Takes a time that is believed: sets the clock if that is ours to do and it is off.
-    async fn follow(&mut self, server: TimeServer, sample: Sample) -> Result<Told, String> {
-        let Sample { mut offset, .. } = sample;
+    async fn follow(&mut self, server: TimeServer, sample: Sample, from: Option<IpAddr>) -> Result<Told, String> {
+        let Sample { mut offset, delay, distance, source } = sample;
         if let Some(socket) = self.setup.helper.as_ref().filter(|_| offset.abs() >= NEAR) {
             let wall = self.setup.wall.clone();
             let target = move || {
@@ -333,7 +348,7 @@ impl Asker {
             tracing::warn!(%server, behind_ms = ms, "this machine's clock is wrong; setting it is left to this machine");
             self.compared = true;
         }
-        Ok(Told { server, offset, at: Instant::now() })
+        Ok(Told { server, offset, at: Instant::now(), basis: Basis { source, delay, distance, server: from } })
     }
 
     fn tell(&self, servers: bool, outcome: Result<Option<Told>, String>) {

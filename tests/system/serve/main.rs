@@ -10,6 +10,7 @@ mod lan;
 mod name;
 mod power;
 mod remote;
+mod services;
 mod start;
 mod time;
 

@@ -8,9 +8,10 @@ use super::{
     passed::{Passed, PassedError},
 };
 use crate::{
-    config::Config,
-    dhcp,
+    config::{Config, Serve},
+    dhcp, names,
     net::{PacketSocket, sockets},
+    syslog,
 };
 use socket2::{Domain, Protocol, Socket, Type};
 use std::{
@@ -31,6 +32,15 @@ pub(super) struct Listeners {
     pub boot: Vec<TcpListener>,
     pub tftp: UdpSocket,
     pub dhcp: dhcp::Sockets,
+    pub beside: Beside,
+}
+
+/// Sockets without which the box does its work all the same.
+#[derive(Debug, Default)]
+pub(super) struct Beside {
+    pub names: Option<names::Sockets>,
+    pub time: Option<UdpSocket>,
+    pub syslog: Option<syslog::Sockets>,
 }
 
 impl Listeners {
@@ -69,8 +79,62 @@ impl Listeners {
             client: udp(passed.udp("dhcp-client", DHCP_CLIENT), || sockets::shared_udp(DHCP_CLIENT))?,
             packet: packet(),
         };
-        Ok(Listeners { page, boot, tftp, dhcp })
+        let beside = Beside::open(config, &mut passed)?;
+        Ok(Listeners { page, boot, tftp, dhcp, beside })
     }
+}
+
+impl Beside {
+    /// Those that the settings want and that can be had; the log says in one sentence what is not served, and why.
+    ///
+    /// # Errors
+    /// Sockets that were passed in and do not fit.
+    fn open(config: &Config, passed: &mut Passed) -> Result<Self, AppError> {
+        let mut beside = Beside::default();
+        if config.names != Serve::Off {
+            let port = config.names_port;
+            let both = udp_and_tcp(passed.udp("names", port)?, passed.listener("names-tcp", port)?, port);
+            let both = both.map(|(udp, tcp)| names::Sockets { udp, tcp });
+            beside.names = both.map_err(|error| not_served("Names are", "names.dns", port, &error)).ok();
+        }
+        if config.time_serve != Serve::Off {
+            let port = config.time_port;
+            let udp = passed.udp("time", port)?.map_or_else(|| plain_udp(port), Ok);
+            beside.time = udp.map_err(|error| not_served("The time is", "time.serve", port, &error)).ok();
+        }
+        if config.syslog_port != 0 {
+            let port = config.syslog_port;
+            let both = udp_and_tcp(passed.udp("syslog", port)?, passed.listener("syslog-tcp", port)?, port);
+            let both = both.map(|(udp, tcp)| syslog::Sockets { udp, tcp });
+            beside.syslog = both.map_err(|error| not_served("Installers' logs are", "syslog.port", port, &error)).ok();
+        }
+        Ok(beside)
+    }
+}
+
+/// The same port by both, of which either may have been passed in.
+fn udp_and_tcp(udp: Option<UdpSocket>, tcp: Option<TcpListener>, port: u16) -> io::Result<(UdpSocket, TcpListener)> {
+    let udp = udp.map_or_else(|| plain_udp(port), Ok)?;
+    let tcp = tcp.map_or_else(|| plain_tcp(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))), Ok)?;
+    Ok((udp, tcp))
+}
+
+fn plain_udp(port: u16) -> io::Result<UdpSocket> {
+    UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))
+}
+
+fn not_served(what: &str, setting: &str, port: u16, error: &io::Error) {
+    let why = match error.kind() {
+        io::ErrorKind::AddrInUse => "another program on this machine has it".to_owned(),
+        io::ErrorKind::PermissionDenied => {
+            "this user lacks the right to open it (CAP_NET_BIND_SERVICE), and no service manager passed it in"
+                .to_owned()
+        }
+        _ => error.to_string(),
+    };
+    tracing::warn!(
+        "{what} not served here, as port {port} cannot be had: {why}. All else goes on; {setting} ends this sentence."
+    );
 }
 
 fn udp(
@@ -96,16 +160,17 @@ fn packet() -> Option<PacketSocket> {
 }
 
 fn tcp(what: &'static str, address: SocketAddr) -> Result<TcpListener, AppError> {
-    let open = || {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        // A connection of the former run that still lingers does not keep the port (as std and tokio do).
-        socket.set_reuse_address(true)?;
-        socket.set_nonblocking(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        Ok(socket.into())
-    };
-    open().map_err(|source| listen_error(what, address, source))
+    plain_tcp(address).map_err(|source| listen_error(what, address, source))
+}
+
+fn plain_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // A connection of the former run that still lingers does not keep the port (as std and tokio do).
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
 }
 
 fn listen_error(what: &'static str, address: SocketAddr, source: io::Error) -> AppError {

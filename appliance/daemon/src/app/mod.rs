@@ -114,6 +114,7 @@ pub struct App {
     heartbeat: Option<PathBuf>,
     sys: PathBuf,
     updates: Option<PathBuf>,
+    lease: Option<PathBuf>,
     time: time::Setup,
     state_dir: PathBuf,
     listeners: Listeners,
@@ -143,6 +144,7 @@ impl App {
         }
         privileges::give_up().map_err(|error| AppError::Privileges(error.into()))?;
         Ok(App {
+            lease: lease.clone(),
             time: time::Setup::new(config.time_servers.clone(), lease, clock),
             config: Arc::new(config),
             owner,
@@ -162,7 +164,8 @@ impl App {
     /// # Errors
     /// [`AppError`] if the state cannot be opened or the network side cannot go on.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), AppError> {
-        let App { config, owner, mistakes, heartbeat, sys, updates, time, state_dir, listeners, media, catalog } = self;
+        let App { config, owner, mistakes, heartbeat, sys, updates, lease, time, state_dir, listeners, media, catalog } =
+            self;
         let page = TcpListener::from_std(listeners.page).map_err(AppError::Page)?;
         let inventory = Inventory::open(OpenOptions::new(&state_dir))
             .map_err(|source| AppError::Inventory { path: state_dir.clone(), source: Box::new(source) })?;
@@ -180,6 +183,7 @@ impl App {
         let state_dir = Arc::new(state_dir);
         // Before anybody may ask for anything: a box that was killed may have left a pin pressed.
         let (power, powering) = power::new(config.clone(), state_dir.clone(), inventory.clone());
+        let wall = time.wall.clone();
         let (time, asking) = time::watch(time, seen.clone(), stopped.clone());
         let state = State {
             inventory,
@@ -204,6 +208,9 @@ impl App {
             boot: listeners.boot,
             tftp: listeners.tftp,
             dhcp: listeners.dhcp,
+            beside: listeners.beside,
+            lease,
+            wall,
         };
         let inventory = state.inventory.clone();
         let version = CleanText::new(env!("CARGO_PKG_VERSION"));

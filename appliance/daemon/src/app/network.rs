@@ -2,17 +2,20 @@
 //! again when the address is gone.
 
 mod news;
+mod services;
 mod setup;
 
+use super::listeners::Beside;
 use crate::{
     dhcp::{self, DhcpError, Sockets, Status},
     http::{self, NetworkView, State},
     inventory::StoreError,
     net::{self, LinkEvents, LinkFacts, Netlink, mdns::Mdns},
     tftp,
+    time::Wall,
 };
 use rackberry_core::dhcp::Stage;
-use std::{io, net::UdpSocket, slice, sync::Arc, time::Duration};
+use std::{io, net::UdpSocket, path::PathBuf, slice, sync::Arc, time::Duration};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
@@ -47,6 +50,10 @@ pub(super) struct Network {
     pub boot: Vec<std::net::TcpListener>,
     pub tftp: UdpSocket,
     pub dhcp: Sockets,
+    pub beside: Beside,
+    /// What `net-up` wrote down of this machine's lease.
+    pub lease: Option<PathBuf>,
+    pub wall: Wall,
 }
 
 impl Network {
@@ -108,7 +115,7 @@ impl Network {
             boot.push(listener.try_clone().and_then(TcpListener::from_std).map_err(unusable)?);
         }
         let (round, stop) = watch::channel(false);
-        let setup = setup::setup(&self.state, &config, facts.clone()).await?;
+        let mut setup = setup::setup(&self.state, &config, facts.clone()).await?;
         let kept = self.state.inventory.subscribe();
         let (notes, noted) = mpsc::channel(1024);
         let (alerts, alerted) = mpsc::channel(64);
@@ -122,16 +129,21 @@ impl Network {
         let seen = status.subscribe();
         let subnets = [slice::from_ref(&setup.link.subnet), &setup.link.relayed].concat();
         let name = tell_name(&self.state, &facts).await;
+        let mut tasks = JoinSet::new();
+        let giving = status.subscribe();
+        let services = services::start(self, &facts, &subnets, giving, &stop, &mut tasks).await.map_err(unusable)?;
+        // Tried out before the first lease: an installer that was told of no name server stops and asks for one.
+        setup.link.services = services.answering().await;
         let ports = setup::ports(&self.state, notes, alerts, status, obeyed, stop.clone());
         let dhcp = dhcp::spawn(sockets, setup, ports)?;
 
-        let mut tasks = JoinSet::new();
         for listener in boot {
             tasks.spawn(http::serve_boot(listener, facts.address, self.state.clone(), stop.clone()));
         }
         tasks.spawn(news::timeline(noted, self.state.inventory.clone()));
         tasks.spawn(news::alarms(alerted, self.state.inventory.clone()));
         tasks.spawn(setup::reservations(kept, commands.clone()));
+        tasks.spawn(services.offer(commands.clone(), stop.clone()));
         tasks.spawn(news::show(
             seen,
             self.view.clone(),

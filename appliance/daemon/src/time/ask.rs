@@ -9,6 +9,7 @@ use crate::config::TimeServer;
 use rackberry_core::time::WallTime;
 use std::{
     io,
+    net::IpAddr,
     time::{Duration, Instant},
 };
 use tokio::{net::UdpSocket, time::timeout_at};
@@ -40,6 +41,8 @@ pub enum AskError {
 #[derive(Debug, Default)]
 pub struct Heard {
     pub sample: Option<Sample>,
+    /// Where the answers came from, once somebody could be asked.
+    pub from: Option<IpAddr>,
     pub trouble: Option<AskError>,
 }
 
@@ -47,9 +50,10 @@ pub struct Heard {
 pub async fn ask(server: &TimeServer, pace: &Pace, wall: &Wall) -> Heard {
     let socket = match connect(server, pace).await {
         Ok(socket) => socket,
-        Err(error) => return Heard { sample: None, trouble: Some(error) },
+        Err(error) => return Heard { trouble: Some(error), ..Heard::default() },
     };
-    let mut heard = Heard::default();
+    let from = socket.peer_addr().ok().map(|address| address.ip());
+    let mut heard = Heard { from, ..Heard::default() };
     for number in 0..QUESTIONS {
         if number > 0 {
             tokio::time::sleep(pace.between).await;

@@ -4,7 +4,7 @@
 //! intervals of **more than half of those that answered** (Marzullo's rule, as in RFC 5905 section 11.2.1), and of these servers the
 //! nearest is followed. One alone is believed; of two that contradict each other neither is, as nothing says which one lies.
 
-use super::packet::Reading;
+use super::packet::{Reading, Source};
 use std::time::Duration;
 
 /// Clocks that tick alike differ by so much for reasons that are nobody's fault.
@@ -19,6 +19,7 @@ pub struct Sample {
     pub delay: Duration,
     /// How far the offset may be off, all in all.
     pub distance: Duration,
+    pub source: Source,
 }
 
 impl Sample {
@@ -30,7 +31,8 @@ impl Sample {
         let delay = trip.checked_sub(took)?;
         let theirs = nanos(reading.received) + nanos(took) / 2;
         let ours = nanos(asked) + nanos(trip) / 2;
-        Some(Sample { offset: theirs - ours, delay, distance: reading.distance + delay / 2 })
+        let distance = reading.distance + delay / 2;
+        Some(Sample { offset: theirs - ours, delay, distance, source: reading.source })
     }
 
     fn around(&self, point: i128) -> bool {

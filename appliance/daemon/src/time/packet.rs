@@ -33,6 +33,18 @@ pub struct Reading {
     pub sent: Duration,
     /// How far it may be off, by its own word: half the way to its source, and what it added on it.
     pub distance: Duration,
+    pub source: Source,
+}
+
+/// How a server comes by its time, by its own word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Source {
+    /// 1 is a clock, each server behind counts one more.
+    pub stratum: u8,
+    /// Whether this day has a second more (1) or less (2).
+    pub leap: u8,
+    /// The whole way to the clock and back.
+    pub delay: Duration,
 }
 
 /// Why an answer gives no time.
@@ -84,7 +96,8 @@ pub fn read(bytes: &[u8], cookie: u64) -> Result<Reading, Unusable> {
     if leap == 3 {
         return Err(Unusable::Unset);
     }
-    let distance = parts(u64::from(delay), 16) / 2 + parts(u64::from(dispersion), 16);
+    let delay = parts(u64::from(delay), 16);
+    let distance = delay / 2 + parts(u64::from(dispersion), 16);
     if distance >= FARTHEST {
         return Err(Unusable::Far);
     }
@@ -99,7 +112,7 @@ pub fn read(bytes: &[u8], cookie: u64) -> Result<Reading, Unusable> {
             return Err(Unusable::Far);
         }
     }
-    Ok(Reading { received, sent, distance })
+    Ok(Reading { received, sent, distance, source: Source { stratum: *stratum, leap, delay } })
 }
 
 /// A timestamp as the time since 1970. One with the first bit set belongs to the years 1968 to 2036, any other to 2036 to

@@ -66,6 +66,7 @@ pub(super) static SHOWN: Schema = Schema {
         may("address", Kind::Text, "Where it was heard last."),
         must("stations", Kind::Objects, "The stations of its boot: name, time, detail."),
         must("now", Kind::Number, "The box's own clock now, in milliseconds."),
+        may("log", Kind::Texts, "The last lines of its agent or installer, where one host is shown alone."),
     ],
     open: true,
 };
@@ -183,6 +184,9 @@ struct HostJson {
     stations: Vec<(Station, Timestamp, CleanText)>,
     /// This box's time, to compare the others with.
     now: Timestamp,
+    /// Of a host that is shown alone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    log: Vec<CleanText>,
 }
 
 fn host_json(state: &State, snapshot: &Snapshot, entry: &HostEntry) -> HostJson {
@@ -199,6 +203,7 @@ fn host_json(state: &State, snapshot: &Snapshot, entry: &HostEntry) -> HostJson 
         address: entry.address,
         stations: entry.trace.as_ref().map(|trace| trace.stations.clone()).unwrap_or_default(),
         now,
+        log: Vec::new(),
     }
 }
 
@@ -212,7 +217,8 @@ async fn show(call: Call) -> Result<HostJson, Error> {
     let snapshot = call.state.inventory.snapshot();
     let entry =
         snapshot.host(host.id).ok_or_else(|| Error::NotFound(format!("{} was removed meanwhile.", host.name)))?;
-    Ok(host_json(&call.state, &snapshot, entry))
+    let log = entry.log.iter().cloned().collect();
+    Ok(HostJson { log, ..host_json(&call.state, &snapshot, entry) })
 }
 
 #[derive(Debug, Deserialize)]

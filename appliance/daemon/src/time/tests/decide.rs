@@ -8,7 +8,8 @@ const TRIP: Duration = Duration::from_millis(20);
 
 fn sample(seconds: i64, distance_ms: u64) -> Sample {
     let distance = Duration::from_millis(distance_ms);
-    Sample { offset: i128::from(seconds) * 1_000_000_000, delay: distance, distance }
+    let source = packet::Source { stratum: 2, leap: 0, delay: Duration::ZERO };
+    Sample { offset: i128::from(seconds) * 1_000_000_000, delay: distance, distance, source }
 }
 
 #[test]
@@ -138,7 +139,9 @@ fn a_hundred_thousand_changed_answers_give_no_panic_and_no_wrong_time() {
 fn what_is_said_tells_where_the_time_is_from_and_whether_to_trust_it() {
     let server: TimeServer = "10.0.0.1".parse().unwrap();
     let told = |offset_s: i64| {
-        Some(Told { server: server.clone(), offset: i128::from(offset_s) * 1_000_000_000, at: Instant::now() })
+        let Sample { delay, distance, source, .. } = sample(0, 1);
+        let basis = Basis { source, delay, distance, server: None };
+        Some(Told { server: server.clone(), offset: i128::from(offset_s) * 1_000_000_000, at: Instant::now(), basis })
     };
     let at = |told: Option<Told>| told.map(|told| Told { at: Instant::now().checked_sub(HOUR / 20).unwrap(), ..told });
     let trouble = "No time from 10.0.0.1: it does not answer.".to_owned();
