@@ -267,7 +267,12 @@ fn missing(stories: &[Story], hosts: &[FakeHost], events: &[Value], api: &LocalA
                 News::Started { run } => wanted.push(of_run("task_started", run)),
                 News::Done { run } => wanted.push(of_run("task_done", run)),
                 News::FirstBoot { .. } => booted += 1,
-                News::Progress { .. } | News::Failed { .. } | News::Log { .. } => {}
+                News::Progress { .. }
+                | News::Failed { .. }
+                | News::Log { .. }
+                | News::Stage { .. }
+                | News::Installed
+                | News::InstallerFailed { .. } => {}
             }
         }
         missing.extend(wanted.into_iter().filter(|key| has(key) == 0));

@@ -122,11 +122,31 @@ pub enum News {
     Log {
         lines: Vec<CleanText>,
     },
+    /// An installer reached this stage of its work.
+    Stage {
+        stage: CleanText,
+        #[serde(default)]
+        detail: CleanText,
+    },
+    /// An installer is done: the disk holds the system.
+    Installed,
+    /// An installer gave up.
+    InstallerFailed {
+        message: CleanText,
+    },
     /// The installed system is up.
     FirstBoot {
         #[serde(default)]
         hostname: CleanText,
     },
+}
+
+impl News {
+    /// Whether only an installer, or a system that runs from the network, tells this.
+    #[must_use]
+    pub fn is_for_installers(&self) -> bool {
+        matches!(self, News::Stage { .. } | News::Installed | News::InstallerFailed { .. })
+    }
 }
 
 /// How far a task got.

@@ -200,6 +200,9 @@ pub enum EventKind {
     TaskRepeated {
         task: TaskName,
         attempt: u32,
+        /// For an installer: the boot that has it from now on.
+        #[serde(default)]
+        boot: Option<BootKey>,
     },
     /// Begun: from here on the disk may have changed.
     TaskStarted {
@@ -220,6 +223,23 @@ pub enum EventKind {
     TaskTimedOut {
         task: TaskName,
     },
+    /// An installer, or a system that runs from the network, said how far it is.
+    InstallerStage {
+        stage: CleanText,
+        #[serde(default)]
+        detail: CleanText,
+    },
+    /// The machine booted from the network again before its installer said that it was done.
+    InstallerLost {
+        task: TaskName,
+        attempt: u32,
+    },
+    /// A person has the host boot a system from the network from now on.
+    LiveSet {
+        profile: CleanText,
+    },
+    /// And no more.
+    LiveUnset,
     Resumed,
     Cancelled {
         reason: CleanText,

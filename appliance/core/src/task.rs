@@ -20,6 +20,8 @@ pub enum TaskKind {
     Configure,
     /// The host leaves the RAM OS for its disk.
     Restart,
+    /// A distribution's own installer, booted from the network, erases the disk and installs.
+    RunInstaller,
     /// The installed system reports that it is up.
     WaitFirstBoot,
 }
@@ -29,6 +31,8 @@ pub enum TaskKind {
 pub enum Executor {
     /// The agent in the host's RAM OS, by order.
     Agent,
+    /// A distribution's installer, handed out by the boot script; it reports how far it is.
+    Installer,
     /// Nobody: it is over when the host shows it.
     Observed,
 }
@@ -39,6 +43,7 @@ impl TaskKind {
     pub fn executor(self) -> Executor {
         match self {
             TaskKind::WriteImage | TaskKind::Configure | TaskKind::Restart => Executor::Agent,
+            TaskKind::RunInstaller => Executor::Installer,
             TaskKind::BootRamOs | TaskKind::WaitFirstBoot => Executor::Observed,
         }
     }
@@ -47,7 +52,7 @@ impl TaskKind {
     #[must_use]
     pub fn destructive(self) -> bool {
         match self {
-            TaskKind::WriteImage | TaskKind::Configure => true,
+            TaskKind::WriteImage | TaskKind::Configure | TaskKind::RunInstaller => true,
             TaskKind::BootRamOs | TaskKind::Restart | TaskKind::WaitFirstBoot => false,
         }
     }
@@ -55,7 +60,20 @@ impl TaskKind {
     /// Whether it loads the box and the network, so that limits count it.
     #[must_use]
     pub fn heavy(self) -> bool {
-        self == TaskKind::WriteImage
+        matches!(self, TaskKind::WriteImage | TaskKind::RunInstaller)
+    }
+
+    /// The word in `profile.toml`, and a task's usual name.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            TaskKind::BootRamOs => "boot-ram-os",
+            TaskKind::WriteImage => "write-image",
+            TaskKind::Configure => "configure",
+            TaskKind::Restart => "restart",
+            TaskKind::RunInstaller => "run-installer",
+            TaskKind::WaitFirstBoot => "wait-first-boot",
+        }
     }
 
     /// The words people read.
@@ -66,6 +84,7 @@ impl TaskKind {
             TaskKind::WriteImage => "Write image",
             TaskKind::Configure => "Configure the system",
             TaskKind::Restart => "Restart",
+            TaskKind::RunInstaller => "Run the installer",
             TaskKind::WaitFirstBoot => "Wait for first boot",
         }
     }
@@ -76,7 +95,7 @@ impl TaskKind {
         Duration::from_secs(match self {
             // The Arm's own expiry ends this wait first.
             TaskKind::BootRamOs => 24 * 3600,
-            TaskKind::WriteImage => 2 * 3600,
+            TaskKind::WriteImage | TaskKind::RunInstaller => 2 * 3600,
             TaskKind::Configure => 300,
             TaskKind::Restart => 120,
             TaskKind::WaitFirstBoot => 900,

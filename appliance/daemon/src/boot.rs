@@ -1,6 +1,11 @@
 //! Who asks to boot, what is decided for it, and that it is written down: one transaction, whatever loader asks by
 //! whatever protocol.
 
+mod answering;
+mod installer;
+
+pub use answering::Owner;
+
 use crate::{
     auth::{self, Token},
     config::Config,
@@ -10,14 +15,15 @@ use crate::{
 use rackberry_core::{
     boot::{
         self, BootDecision, HostState,
+        answers::{self, Occasion, RenderError, Subject},
         config::{ConfigKind, ConfigRef, MachineName, Searcher},
         decide::Why,
         grub,
         own::{self, OwnBoot},
         pxelinux,
-        script::{Over, ScriptContext, ram_os_arch},
+        script::{BootFiles, Over, ScriptContext, ram_os_arch},
     },
-    event::{Actor, EventKind, Station},
+    event::{Actor, BootKey, EventKind, Station},
     host::{Arch, Firmware, Host, MacAddr, SmbiosUuid},
     install::{Install, TaskStatus},
     task::TaskKind,
@@ -42,6 +48,18 @@ pub enum BootError {
     },
     #[error("looking for an own file")]
     File(#[from] OpenFileError),
+    #[error("finding whose answers these are")]
+    Answer {
+        #[source]
+        source: TransactError<StoreError>,
+    },
+    #[error("putting an answer together")]
+    Render(#[source] RenderError),
+    #[error("writing a report down")]
+    Report {
+        #[source]
+        source: TransactError<ApplyError>,
+    },
 }
 
 /// Who asks.
@@ -64,6 +82,7 @@ pub struct Given {
     token: String,
     arch: Arch,
     own: OwnBoot,
+    files: Option<BootFiles>,
 }
 
 impl Given {
@@ -79,8 +98,17 @@ impl Given {
             kernel_args,
             over,
             own: &self.own,
+            files: self.files.as_ref(),
         }
     }
+}
+
+/// What was decided, and what goes with it.
+struct Decided {
+    decision: BootDecision,
+    host: Option<Arc<Host>>,
+    token: String,
+    files: Option<BootFiles>,
 }
 
 /// The answer to a loader that looks for its configuration.
@@ -130,10 +158,11 @@ impl Desk {
     ///
     /// # Errors
     /// [`BootError`].
-    pub async fn decide(&self, asking: Asking) -> Result<Given, BootError> {
+    pub async fn decide(&self, asking: Asking, box_url: &str) -> Result<Given, BootError> {
         let (mac, peer, uuid, firmware) = (asking.identity.mac, asking.peer, asking.identity.uuid, asking.firmware);
         let stated = asking.arch;
-        let (decision, host, token) = if asking.looks_only { self.look(&asking) } else { self.record(asking).await? };
+        let Decided { decision, host, token, files } =
+            if asking.looks_only { self.look(&asking) } else { self.record(asking, box_url.to_owned()).await? };
         let arch = stated.filter(|arch| *arch != Arch::X86).or(host.as_ref().and_then(|host| host.arch));
         let name = host.as_ref().map(|host| host.name.clone());
         let mut own = OwnBoot::Nothing;
@@ -150,6 +179,7 @@ impl Desk {
             token,
             arch: ram_os_arch(arch.unwrap_or(Arch::X86_64)),
             own,
+            files,
         })
     }
 
@@ -165,25 +195,28 @@ impl Desk {
     }
 
     /// As [`decide`](Self::decide) would, from the snapshot; the token is none, of the same length.
-    fn look(&self, asking: &Asking) -> (BootDecision, Option<Arc<Host>>, String) {
+    fn look(&self, asking: &Asking) -> Decided {
         let snapshot = self.inventory.snapshot();
         let discovery = self.config.discovery;
         let known = snapshot.identify(&asking.identity);
         let decision = match known.machine.as_ref() {
             Some(host) => {
-                let install = snapshot.host(host.id).and_then(|entry| entry.install.clone());
-                boot::decide(&HostState::of(host, install.as_deref(), discovery), snapshot.now)
+                let entry = snapshot.host(host.id);
+                let install = entry.and_then(|entry| entry.install.clone());
+                let live = entry.is_some_and(|entry| entry.live_boot.is_some());
+                let now = snapshot.now;
+                boot::decide(&HostState::of(host, install.as_deref(), live, discovery, now), now)
             }
             None if discovery => BootDecision::RamOs(Why::Discovery),
             None => BootDecision::LocalDisk,
         };
-        (decision, known.machine, "0".repeat(auth::TOKEN_HEX))
+        Decided { decision, host: known.machine, token: "0".repeat(auth::TOKEN_HEX), files: None }
     }
 
-    async fn record(&self, asking: Asking) -> Result<(BootDecision, Option<Arc<Host>>, String), BootError> {
+    async fn record(&self, asking: Asking, box_url: String) -> Result<Decided, BootError> {
         let mac = asking.identity.mac;
         let token = Token::random().map_err(|source| BootError::Token { mac, source })?;
-        let discovery = self.config.discovery;
+        let config = Arc::clone(&self.config);
         let recorded = self.inventory.transact(move |tx| {
             let host = admit(tx, &asking.identity, asking.arch, asking.firmware)?;
             tx.at_address(host.id, asking.peer);
@@ -191,12 +224,43 @@ impl Desk {
                 Some(install) => restarted(tx, install)?,
                 None => None,
             };
-            let decision = boot::decide(&HostState::of(&host, install.as_deref(), discovery), tx.now());
+            let live = tx.live_boot(host.id);
+            let (key, token) = (BootKey(token.digest()), token.hex());
+            let mut files = None;
+            let decide = |tx: &Tx<'_>| {
+                let (install, now) = (tx.last_install(host.id), tx.now());
+                boot::decide(&HostState::of(&host, install.as_deref(), live.is_some(), config.discovery, now), now)
+            };
+            let mut decision = decide(tx);
+            if let (BootDecision::Installer | BootDecision::RamOs(_), Some(install)) = (decision, &install) {
+                let (peer, box_url) = (asking.peer, box_url.as_str());
+                let boot = installer::Boot { host: &host, mac, peer, box_url, token: &token, key: key.clone() };
+                files = installer::hand_out(tx, install, &boot, &config)?;
+                decision = match (&files, decide(tx)) {
+                    (Some(_), _) => BootDecision::Installer,
+                    // It was not handed out: until it is, the machine waits where it can be spoken to.
+                    (None, BootDecision::Installer) => BootDecision::RamOs(Why::Install),
+                    (None, decision) => decision,
+                };
+            }
             tx.reach(host.id, Station::Script, CleanText::new(word(decision)), asking.arch, asking.firmware)?;
             if let BootDecision::RamOs(_) = decision {
-                tx.add_token(token.digest(), host.id, None, TokenPurpose::Boot, mac)?;
+                tx.add_token(key.0, host.id, None, TokenPurpose::Boot, mac)?;
             }
-            Ok::<_, StoreError>((decision, Some(host), token.hex()))
+            if let (BootDecision::Live, Some(live)) = (decision, live) {
+                let occasion = Occasion { host: &host, box_url: &box_url, token: &token };
+                match answers::boot_files(Subject::live(&live), occasion) {
+                    Ok(rendered) => {
+                        files = rendered;
+                        tx.add_token(key.0, host.id, None, TokenPurpose::Live, mac)?;
+                    }
+                    Err(error) => {
+                        let text = format!("{} cannot boot {}: {}.", host.name, live.title, crate::chain(&error));
+                        tx.raise_alarm(&format!("live-{}", host.id), Some(host.id), CleanText::new(&text))?;
+                    }
+                }
+            }
+            Ok::<_, StoreError>(Decided { decision, host: Some(host), token, files })
         });
         recorded.await.map_err(|source| BootError::Store { mac, source })
     }
@@ -233,7 +297,7 @@ impl Desk {
             peer: asked.peer,
             looks_only: asked.looks_only,
         };
-        let given = self.decide(asking).await?;
+        let given = self.decide(asking, asked.box_url).await?;
         let context = given.context(asked.box_url, &self.config.kernel_args, asked.over);
         let text = match asked.file.kind {
             ConfigKind::Pxelinux => pxelinux::config(given.decision, &context),
@@ -303,6 +367,8 @@ fn word(decision: BootDecision) -> &'static str {
         BootDecision::LocalDisk => "to its own disk",
         BootDecision::NothingToBoot => "its disk is empty and nothing is armed",
         BootDecision::RamOs(_) => "to the RAM OS",
+        BootDecision::Installer => "to its installer",
+        BootDecision::Live => "to the system it runs from the network",
         BootDecision::OwnFiles => "to your own files",
         BootDecision::Silence => "no answer, as its policy says",
     }

@@ -1,8 +1,13 @@
 //! Profiles: folders with `profile.toml` and `*.tmpl`, from the package's catalogue and, overriding it by name, from
-//! `<state>/catalog`.
+//! `<state>/catalog`. What profiles share lies in a folder of templates beside them, `shared`.
 
 use rackberry_core::profile::Profile;
-use std::{collections::BTreeMap, io, path::Path, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 /// All profiles of this box, read at start; cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -11,6 +16,8 @@ pub struct Catalog {
     problems: Arc<Vec<String>>,
 }
 
+/// The folder of templates that profiles include.
+const SHARED: &str = "shared";
 /// No template or profile is longer; a larger file is a mistake.
 const LARGEST: u64 = 1 << 20;
 
@@ -21,7 +28,13 @@ impl Catalog {
     pub fn load(folders: &[&Path]) -> Self {
         let mut profiles = BTreeMap::new();
         let mut problems = Vec::new();
+        let mut shared = BTreeMap::new();
         for folder in folders {
+            match templates(&folder.join(SHARED)) {
+                Ok(found) => shared.extend(found.into_iter().map(|(name, text)| (format!("{SHARED}/{name}"), text))),
+                Err((_, error)) if error.kind() == io::ErrorKind::NotFound => {}
+                Err((path, error)) => problems.push(format!("cannot read {}: {error}", path.display())),
+            }
             let Ok(entries) = std::fs::read_dir(folder) else { continue };
             for entry in entries.flatten() {
                 let path = entry.path();
@@ -29,7 +42,7 @@ impl Catalog {
                 if !path.join("profile.toml").is_file() {
                     continue;
                 }
-                match read(&path, name) {
+                match read(&path, name, &shared) {
                     Ok(profile) => {
                         profiles.insert(name.to_owned(), Arc::new(profile));
                     }
@@ -58,20 +71,28 @@ impl Catalog {
     }
 }
 
-fn read(folder: &Path, name: &str) -> Result<Profile, String> {
+fn read(folder: &Path, name: &str, shared: &BTreeMap<String, String>) -> Result<Profile, String> {
     let wrap = |path: &Path, error: io::Error| format!("profile \"{name}\": cannot read {}: {error}", path.display());
     let toml_path = folder.join("profile.toml");
     let toml = read_text(&toml_path).map_err(|error| wrap(&toml_path, error))?;
+    let mut known = templates(folder).map_err(|(path, error)| wrap(&path, error))?;
+    known.extend(shared.iter().map(|(name, text)| (name.clone(), text.clone())));
+    Profile::parse(name, &toml, &known).map_err(|error| crate::chain(&error))
+}
+
+/// A folder's `*.tmpl` files by file name; an error names the path.
+fn templates(folder: &Path) -> Result<BTreeMap<String, String>, (PathBuf, io::Error)> {
     let mut templates = BTreeMap::new();
-    for entry in std::fs::read_dir(folder).map_err(|error| wrap(folder, error))?.flatten() {
+    for entry in std::fs::read_dir(folder).map_err(|error| (folder.to_owned(), error))?.flatten() {
         let path = entry.path();
         if path.extension().is_some_and(|extension| extension == "tmpl")
             && let Some(file) = path.file_name().and_then(|file| file.to_str())
         {
-            templates.insert(file.to_owned(), read_text(&path).map_err(|error| wrap(&path, error))?);
+            let text = read_text(&path).map_err(|error| (path.clone(), error))?;
+            templates.insert(file.to_owned(), text);
         }
     }
-    Profile::parse(name, &toml, &templates).map_err(|error| crate::chain(&error))
+    Ok(templates)
 }
 
 fn read_text(path: &Path) -> io::Result<String> {

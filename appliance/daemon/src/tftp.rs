@@ -97,6 +97,14 @@ impl Files {
                     Err(error) => Err(crate::chain(&error)),
                 }
             }
+            FileRef::Answer { token, path } => {
+                let answer = self.desk.answer(token, path, peer.ip().to_canonical(), &box_url).await;
+                match answer.map_err(|error| crate::chain(&error)) {
+                    Ok(Some(bytes)) => return Ok(Opened::new(bytes)),
+                    Ok(None) => Ok(None),
+                    Err(error) => Err(error),
+                }
+            }
             other => match self.desk.media().open(other).await {
                 Err(media::OpenFileError::Damaged(damaged)) => return Err(OpenError::Busy(damaged.to_string())),
                 opened => opened.map_err(|error| crate::chain(&error)),

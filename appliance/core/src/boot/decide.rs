@@ -3,7 +3,7 @@
 use crate::{
     hardware::Facts,
     host::{BootPolicy, Host, Strategy},
-    install::{Install, Phase},
+    install::{Install, InstallerTurn, Phase},
     time::Timestamp,
 };
 
@@ -22,6 +22,8 @@ pub struct HostState {
     pub disk_until: Option<Timestamp>,
     /// Every fixed disk is known to be empty, so that "local disk" would be a dead end.
     pub blank: bool,
+    /// A person has it boot a system from the network.
+    pub live: bool,
 }
 
 /// What of an Install matters to a network boot.
@@ -34,12 +36,14 @@ pub struct InstallView {
     pub disk_complete: bool,
     /// The disk may have been changed.
     pub touched_disk: bool,
+    /// A distribution's installer is what this boot is for.
+    pub installer: bool,
 }
 
 impl HostState {
     /// Draws the state together.
     #[must_use]
-    pub fn of(host: &Host, install: Option<&Install>, discovery: bool) -> Self {
+    pub fn of(host: &Host, install: Option<&Install>, live: bool, discovery: bool, now: Timestamp) -> Self {
         HostState {
             policy: host.policy,
             strategy: host.strategy,
@@ -49,10 +53,15 @@ impl HostState {
                 consumed: install.state.arm.consumed.is_some(),
                 disk_complete: install.state.disk_complete(),
                 touched_disk: install.state.touched_disk(),
+                installer: matches!(
+                    install.state.installer(now),
+                    InstallerTurn::Due { .. } | InstallerTurn::Again { .. }
+                ),
             }),
             installed: host.installed.is_some(),
             disk_until: host.disk_until,
             blank: host.facts.as_ref().is_some_and(blank),
+            live,
         }
     }
 }
@@ -64,7 +73,8 @@ fn blank(facts: &Facts) -> bool {
 
 /// What a network-booting host gets.
 ///
-/// None of these erases anything: the RAM OS only waits for orders, and an order that erases needs a claim under an Arm.
+/// But for [`Installer`](Self::Installer) none of these erases anything: the RAM OS only waits for orders, and an order that
+/// erases needs a claim under an Arm. So does the installer's script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BootDecision {
     /// Its own disk.
@@ -73,6 +83,10 @@ pub enum BootDecision {
     NothingToBoot,
     /// Our RAM OS.
     RamOs(Why),
+    /// The installer of the Install under way.
+    Installer,
+    /// The system that a person has it boot from the network.
+    Live,
     /// Files that a person put into the files folder.
     OwnFiles,
     /// No answer.
@@ -118,6 +132,7 @@ pub fn decide(state: &HostState, now: Timestamp) -> BootDecision {
     }
     if let Some(install) = state.install {
         match install.phase {
+            Phase::Armed | Phase::Booting | Phase::Installing if install.installer => return BootDecision::Installer,
             Phase::Armed | Phase::Booting => return BootDecision::RamOs(Why::Install),
             // Also when the restart was ordered but never reported: a network boot is the proof that it happened,
             // and `disk_complete` then turns true with the next event.
@@ -134,6 +149,9 @@ pub fn decide(state: &HostState, now: Timestamp) -> BootDecision {
             }
             Phase::Done => {}
         }
+    }
+    if state.live && state.policy == BootPolicy::Default {
+        return BootDecision::Live;
     }
     let disk = if state.blank && !state.installed { BootDecision::NothingToBoot } else { BootDecision::LocalDisk };
     match state.policy {
@@ -164,11 +182,12 @@ mod tests {
             installed: false,
             disk_until: None,
             blank: false,
+            live: false,
         }
     }
 
     fn install(phase: Phase, disk_complete: bool, touched_disk: bool) -> Option<InstallView> {
-        Some(InstallView { phase, consumed: touched_disk, disk_complete, touched_disk })
+        Some(InstallView { phase, consumed: touched_disk, disk_complete, touched_disk, installer: false })
     }
 
     #[test]
@@ -196,6 +215,24 @@ mod tests {
         assert_eq!(decide(&late, Timestamp(0)), BootDecision::LocalDisk);
         let never_begun = HostState { install: install(Phase::Cancelled, false, false), installed: true, ..state() };
         assert_eq!(decide(&never_begun, Timestamp(0)), BootDecision::LocalDisk);
+    }
+
+    #[test]
+    fn an_installer_is_given_in_its_turn_alone_and_a_live_system_gives_way_to_an_install() {
+        let turn = |phase| {
+            let install = install(phase, false, true).map(|install| InstallView { installer: true, ..install });
+            decide(&HostState { install, live: true, ..state() }, Timestamp(0))
+        };
+        assert_eq!(turn(Phase::Installing), BootDecision::Installer);
+        assert_eq!(turn(Phase::Interrupted), BootDecision::RamOs(Why::Interrupted));
+        for over in [Phase::Failed, Phase::Cancelled, Phase::TimedOut] {
+            assert_eq!(turn(over), BootDecision::RamOs(Why::AfterFailure));
+        }
+        assert_eq!(turn(Phase::Done), BootDecision::Live);
+        let armed = HostState { install: install(Phase::Armed, false, false), live: true, ..state() };
+        assert_eq!(decide(&armed, Timestamp(0)), BootDecision::RamOs(Why::Install));
+        let kept = HostState { live: true, policy: BootPolicy::LocalDisk, ..state() };
+        assert_eq!(decide(&kept, Timestamp(0)), BootDecision::LocalDisk);
     }
 
     #[test]

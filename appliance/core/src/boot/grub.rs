@@ -38,6 +38,29 @@ pub fn config(decision: BootDecision, context: &ScriptContext<'_>) -> Option<Str
             "echo \"Rackberry: {name} has an empty disk, and no install is armed.\"\n\
              echo \"Open the page of the box at {url} and press Install on {name}.\"\n{AGAIN}"
         ),
+        BootDecision::Installer | BootDecision::Live => match context.files {
+            Some(files) => {
+                let device = device(context);
+                let initrds: Vec<String> = files.initrds.iter().map(|path| format!("{device}/{path}")).collect();
+                let boot = match initrds.is_empty() {
+                    true => "  boot\n".to_owned(),
+                    false => format!("  if initrd {}; then\n    boot\n  fi\n", initrds.join(" ")),
+                };
+                write!(
+                    out,
+                    "echo \"Rackberry: {name}: starting {title}\"\n\
+                     if linux {device}/{kernel} {args}; then\n{boot}fi\n\
+                     echo \"Rackberry: {title} did not load from {url}\"\n{AGAIN}",
+                    title = plain(&files.title),
+                    kernel = files.kernel,
+                    args = files.args.grub(),
+                )
+            }
+            None => write!(
+                out,
+                "echo \"Rackberry: {name}: what it shall boot could not be put together. The page of {url} says why.\"\n{AGAIN}"
+            ),
+        },
         BootDecision::OwnFiles => write!(
             out,
             "echo \"Rackberry: {name} is set to boot your own files, and none of them is for it.\"\n\
@@ -108,6 +131,19 @@ mod tests {
         assert_eq!(config(BootDecision::RamOs(Why::Install), &other).as_deref(), Some(golden));
         assert!(config(BootDecision::RamOs(Why::Install), &context()).unwrap().contains("(http,192.168.77.1)/ramos/"));
         assert_eq!(config(BootDecision::Silence, &context()), None);
+    }
+
+    #[test]
+    fn an_installers_arguments_are_words_of_the_shell() {
+        let files = crate::boot::script::tests::installer();
+        let text = config(BootDecision::Installer, &ScriptContext { files: Some(&files), ..context() }).unwrap();
+        assert!(
+            text.contains(
+                "if linux (http,192.168.77.1)/images/aa/linux 'ds=nocloud;s=http://192.168.77.1/answers/tt/' 'rancher=['\\''a'\\'']' 'quiet'; then\n  \
+                 if initrd (http,192.168.77.1)/images/aa/initrd.gz (http,192.168.77.1)/answers/tt/initrd; then\n    boot\n"
+            ),
+            "{text}"
+        );
     }
 
     #[test]

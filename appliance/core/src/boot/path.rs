@@ -27,6 +27,8 @@ pub enum FileRef {
     Config(ConfigRef),
     /// A program that a person may have another version of: the own file at `path`, else the box's copy.
     Program { path: String, name: &'static str },
+    /// A text rendered for one boot: `/answers/<token>/<path>`.
+    Answer { token: String, path: String },
     /// A relative path beneath `<state>/files`.
     Own(String),
 }
@@ -110,7 +112,10 @@ pub fn resolve(raw: &str) -> Option<FileRef> {
         ["boot", mac] => mac.parse().ok().map(FileRef::HostScript),
         ["ramos", arch, file] => Some(FileRef::RamOs { arch: ram_os_arch(arch)?, part: ram_os_part(file)? }),
         ["images", digest] => Some(FileRef::Image(digest.parse().ok()?)),
-        ["agent", ..] => return None,
+        ["answers", token, path @ ..] if !path.is_empty() => {
+            Some(FileRef::Answer { token: (*token).to_owned(), path: path.join("/") })
+        }
+        ["agent" | "answers", ..] => return None,
         [.., "pxelinux.cfg", name] => config(ConfigKind::Pxelinux, &parts, name),
         [.., name] if name.starts_with("grub.cfg") => {
             config(ConfigKind::Grub, &parts, name.trim_start_matches("grub.cfg").trim_start_matches('-'))

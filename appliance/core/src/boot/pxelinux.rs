@@ -41,6 +41,26 @@ pub fn config(decision: BootDecision, context: &ScriptContext<'_>) -> Option<Str
              SAY Open the page of the box at {url} and press Install on {name}.\n{}",
             again(context)
         ),
+        BootDecision::Installer | BootDecision::Live => match context.files {
+            Some(files) => {
+                let at = |path: &String| below(context, path);
+                let initrds: Vec<String> = files.initrds.iter().map(at).collect();
+                let initrds =
+                    if initrds.is_empty() { String::new() } else { format!("  INITRD {}\n", initrds.join(",")) };
+                write!(
+                    out,
+                    "SAY Rackberry: {name}: starting {title}\nDEFAULT system\nLABEL system\n  LINUX {kernel}\n{initrds}  APPEND {args}\n",
+                    title = plain(&files.title),
+                    kernel = at(&files.kernel),
+                    args = files.args.pxelinux(),
+                )
+            }
+            None => write!(
+                out,
+                "SAY Rackberry: {name}: what it shall boot could not be put together. The page of {url} says why.\n{}",
+                again(context)
+            ),
+        },
         BootDecision::OwnFiles => write!(
             out,
             "SAY Rackberry: {name} is set to boot your own files, and none of them is for it.\n\
@@ -72,11 +92,15 @@ fn again(context: &ScriptContext<'_>) -> String {
 /// By the way the configuration came, as `pxelinux.0` speaks no HTTP. Two colons take the folder of the boot file away;
 /// U-Boot, which alone reads this on Arm, takes a slash for that.
 fn ram_os_files(context: &ScriptContext<'_>) -> String {
-    let arch = ram_os_arch(context.arch);
-    match (context.over, arch) {
-        (Over::Http, _) => format!("{}/ramos/{arch}", context.box_url),
-        (Over::Tftp, Arch::Aarch64) => format!("/ramos/{arch}"),
-        (Over::Tftp, _) => format!("::ramos/{arch}"),
+    below(context, &format!("ramos/{}", ram_os_arch(context.arch)))
+}
+
+/// Where a loader finds a file of the box. U-Boot, which reads these configurations on Arm, knows no `::`.
+fn below(context: &ScriptContext<'_>, path: &str) -> String {
+    match (context.over, ram_os_arch(context.arch)) {
+        (Over::Http, _) => format!("{}/{path}", context.box_url),
+        (Over::Tftp, Arch::Aarch64) => format!("/{path}"),
+        (Over::Tftp, _) => format!("::{path}"),
     }
 }
 
@@ -96,6 +120,16 @@ mod tests {
         let by_http = config(BootDecision::RamOs(Why::Install), &context()).unwrap();
         assert!(by_http.contains("KERNEL http://192.168.77.1/ramos/x86_64/vmlinuz\n"), "{by_http}");
         assert_eq!(config(BootDecision::Silence, &context()), None);
+    }
+
+    #[test]
+    fn an_installer_is_a_linux_with_its_initrds_in_order() {
+        let files = crate::boot::script::tests::installer();
+        let by_tftp = ScriptContext { over: Over::Tftp, files: Some(&files), ..context() };
+        let golden = "# Rackberry\nPROMPT 0\nSAY Rackberry: node-01: starting Debian 13\nDEFAULT system\nLABEL system\n  \
+            LINUX ::images/aa/linux\n  INITRD ::images/aa/initrd.gz,::answers/tt/initrd\n  \
+            APPEND ds=nocloud;s=http://192.168.77.1/answers/tt/ rancher=['a'] quiet\n";
+        assert_eq!(config(BootDecision::Installer, &by_tftp).as_deref(), Some(golden));
     }
 
     #[test]

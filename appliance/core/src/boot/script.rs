@@ -1,6 +1,6 @@
 //! The decision as an iPXE script (ipxe.org/scripting): first line `#!ipxe`, every value checked for what iPXE would split on.
 
-use super::{decide::BootDecision, own::OwnBoot};
+use super::{args::KernelArgs, decide::BootDecision, own::OwnBoot};
 use crate::host::{Arch, MacAddr};
 use std::fmt::Write as _;
 
@@ -23,6 +23,19 @@ pub struct ScriptContext<'a> {
     pub over: Over,
     /// What the files folder holds for this host; only for [`BootDecision::OwnFiles`].
     pub own: &'a OwnBoot,
+    /// What boots; only for [`BootDecision::Installer`] and [`BootDecision::Live`].
+    pub files: Option<&'a BootFiles>,
+}
+
+/// Kernel, initrds and arguments of an installer or a live system, rendered for one boot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BootFiles {
+    /// The system's name, for the host's screen.
+    pub title: String,
+    /// Below the box's address, without a slash before it.
+    pub kernel: String,
+    pub initrds: Vec<String>,
+    pub args: KernelArgs,
 }
 
 /// The protocol by which a loader asks.
@@ -88,6 +101,10 @@ pub fn script(decision: BootDecision, context: &ScriptContext<'_>) -> String {
                 space = if args.is_empty() { "" } else { " " },
             )
         }
+        BootDecision::Installer | BootDecision::Live => match context.files {
+            Some(files) => system(&mut out, &name, files, context),
+            None => missing(&mut out, &name, context),
+        },
         BootDecision::OwnFiles => own_files(&mut out, &name, context),
         BootDecision::LocalDisk | BootDecision::Silence => {
             // BIOS goes on to the next boot device; EDK2 would open its setup menu, so iPXE starts the disk's own loader
@@ -124,6 +141,42 @@ pub fn script(decision: BootDecision, context: &ScriptContext<'_>) -> String {
         ),
     };
     out
+}
+
+/// Kernel and initrds by HTTP. Each initrd has a name of its own, which a kernel started by UEFI reads from its arguments
+/// (Linux `Documentation/admin-guide/efi-stub.rst`); an initrd that does not load starts everything over.
+fn system(out: &mut String, name: &str, files: &BootFiles, context: &ScriptContext<'_>) -> std::fmt::Result {
+    let url = context.box_url;
+    let named = (0..files.initrds.len()).map(|at| format!("initrd=initrd{at}.img"));
+    let args = files.args.clone().after(named);
+    writeln!(out, "echo Rackberry: {name}: starting {}\n:start", plain(&files.title))?;
+    writeln!(out, "kernel {url}/{} {} || goto retry", files.kernel, args.ipxe())?;
+    for (at, initrd) in files.initrds.iter().enumerate() {
+        writeln!(out, "initrd --name initrd{at}.img {url}/{initrd} || goto retry")?;
+    }
+    write!(
+        out,
+        "boot || goto retry\n\
+         :retry\n\
+         echo Rackberry: {} did not load from {url}, trying again in 5 seconds\n\
+         imgfree\n\
+         sleep 5\n\
+         goto start\n",
+        plain(&files.title)
+    )
+}
+
+/// What was to boot could not be rendered: a readable screen with a retry.
+fn missing(out: &mut String, name: &str, context: &ScriptContext<'_>) -> std::fmt::Result {
+    let url = context.box_url;
+    write!(
+        out,
+        ":again\n\
+         echo Rackberry: {name}: what it shall boot could not be put together. The page of the box at {url} says why.\n\
+         echo Asking again in 10 seconds.\n\
+         sleep 10\n\
+         chain --replace {url}{ASK} || goto again\n"
+    )
 }
 
 /// Leads on to what a person put into the files folder; nothing there is a readable screen with a retry.
@@ -236,7 +289,37 @@ pub(super) mod tests {
             kernel_args: "",
             over: Over::Http,
             own: &OwnBoot::Nothing,
+            files: None,
         }
+    }
+
+    pub(in crate::boot) fn installer() -> BootFiles {
+        BootFiles {
+            title: "Debian 13".to_owned(),
+            kernel: "images/aa/linux".to_owned(),
+            initrds: vec!["images/aa/initrd.gz".to_owned(), "answers/tt/initrd".to_owned()],
+            args: KernelArgs::parse("ds=nocloud;s=http://192.168.77.1/answers/tt/ rancher=['a'] quiet").unwrap(),
+        }
+    }
+
+    #[test]
+    fn an_installers_script_names_its_initrds_and_keeps_the_arguments() {
+        let files = installer();
+        let golden = "#!ipxe\n\
+            echo Rackberry: node-01: starting Debian 13\n\
+            :start\n\
+            kernel http://192.168.77.1/images/aa/linux initrd=initrd0.img initrd=initrd1.img ds=nocloud;s=http://192.168.77.1/answers/tt/ rancher=['a'] quiet || goto retry\n\
+            initrd --name initrd0.img http://192.168.77.1/images/aa/initrd.gz || goto retry\n\
+            initrd --name initrd1.img http://192.168.77.1/answers/tt/initrd || goto retry\n\
+            boot || goto retry\n\
+            :retry\n\
+            echo Rackberry: Debian 13 did not load from http://192.168.77.1, trying again in 5 seconds\n\
+            imgfree\n\
+            sleep 5\n\
+            goto start\n";
+        assert_eq!(script(BootDecision::Installer, &ScriptContext { files: Some(&files), ..context() }), golden);
+        let none = script(BootDecision::Live, &context());
+        assert!(none.contains("could not be put together") && !none.contains("kernel"), "{none}");
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub(super) fn boot_of<'a>(name: &'a str, kernel_args: &'a str, over: Over) -> Sc
         kernel_args,
         over,
         own: &OwnBoot::Nothing,
+        files: None,
     }
 }
 

@@ -5,7 +5,7 @@ use crate::{
     agent::Run,
     event::{BootKey, TaskName},
     id::InstallId,
-    task::Executor,
+    task::{Executor, TaskKind},
     time::Timestamp,
 };
 use std::{collections::BTreeMap, time::Duration};
@@ -137,6 +137,8 @@ pub fn plan(fleet: &Fleet<'_>, now: Timestamp) -> Vec<(InstallId, Action)> {
 pub enum Next {
     /// Record the claim, then give this order.
     Claim(Run),
+    /// A distribution's installer is due, which a network boot fetches: restart.
+    Installer(Run),
     /// See whether this order takes a yes from a person at the box.
     Consent(Run),
     /// Record the repeat, then give this order again: its reply may have been lost.
@@ -203,7 +205,9 @@ pub fn next_for_agent(
         .into_iter()
         .find_map(|(id, action)| match action {
             Action::Release { task, attempt } if id == install.id => {
-                Some(Next::Claim(Run { install: id, task, attempt }))
+                let installer = install.state.task(&task).is_some_and(|task| task.spec.kind == TaskKind::RunInstaller);
+                let run = Run { install: id, task, attempt };
+                Some(if installer { Next::Installer(run) } else { Next::Claim(run) })
             }
             Action::SeekConsent { task, attempt } if id == install.id => {
                 Some(Next::Consent(Run { install: id, task, attempt }))
@@ -240,8 +244,10 @@ mod tests {
         let plan = Plan {
             profile: profile.name.clone(),
             title: profile.title.clone(),
+            way: profile.way,
             arch: profile.arch,
             image,
+            boot: None,
             disk: DiskRule::Only,
             seen_disk: None,
             erase: false,
@@ -257,7 +263,13 @@ mod tests {
             id: InstallId(uuid::Uuid::nil()),
             host: HostId(uuid::Uuid::nil()),
             plan,
-            state: InstallState::armed(&profile.workflow, bound, ConsentRule::Never, at(0), Duration::from_secs(7200)),
+            state: InstallState::armed(
+                &profile.workflow.unwrap(),
+                bound,
+                ConsentRule::Never,
+                at(0),
+                Duration::from_secs(7200),
+            ),
             created: at(0),
             created_wall: WallTime(0),
             by: "me".into(),

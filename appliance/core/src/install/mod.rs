@@ -5,11 +5,13 @@
 
 mod consent;
 mod due;
+mod target;
 mod transition;
 
 pub use crate::hardware::SeenDisk;
 pub use consent::{CONSENT_SETTLE, CONSENT_TRIES, Consent, ConsentRule, consent_place};
 pub use due::{Action, Fleet, Limits, Next, next_for_agent, plan};
+pub use target::{target, unasked};
 pub use transition::{Rejected, transition};
 
 use crate::{
@@ -17,7 +19,7 @@ use crate::{
     host::{Arch, MacAddr, SmbiosUuid},
     id::{HostId, InstallId},
     image::{Compression, Digest},
-    profile::FileTemplate,
+    profile::{AnswerTemplate, FileTemplate, Way},
     task::{BootOrder, DiskRule, SeedKind, TaskKind, TaskSpec},
     text::{CleanText, HostName},
     time::{Timestamp, WallTime},
@@ -32,6 +34,8 @@ pub const ARM_TTL: Duration = Duration::from_secs(2 * 3600);
 pub const REPEAT_WINDOW: Duration = Duration::from_secs(600);
 /// How often an order may be given in all within [`REPEAT_WINDOW`].
 pub const REPEAT_LIMIT: u32 = 3;
+/// Stages of an installer that are written down; it may repeat itself for ever.
+pub const STAGE_LIMIT: u32 = 60;
 /// A question of the agent that came no later than this after a task began may have been under way before it.
 pub const LATE_QUESTION: Duration = Duration::from_secs(5);
 
@@ -53,8 +57,14 @@ pub struct Install {
 pub struct Plan {
     pub profile: String,
     pub title: String,
+    #[serde(default)]
+    pub way: Way,
     pub arch: Arch,
+    /// What is written; for an installer the medium with its kernel.
     pub image: PlannedImage,
+    /// What an installer boots; none for an image.
+    #[serde(default)]
+    pub boot: Option<PlannedBoot>,
     pub disk: DiskRule,
     /// The disk the person saw in the dialog; it has to be the one the rule still chooses.
     pub seen_disk: Option<SeenDisk>,
@@ -67,6 +77,52 @@ pub struct Plan {
     pub seed: SeedKind,
     pub grow: bool,
     pub boot_order: BootOrder,
+}
+
+/// What a host boots from the network, frozen: files by digest, texts as templates.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedBoot {
+    pub kernel: PlannedFile,
+    pub initrds: Vec<PlannedInitrd>,
+    /// A template that gives one line.
+    pub args: String,
+    /// Of the archive that [`PlannedInitrd::Files`] means.
+    pub initrd_files: Vec<FileTemplate>,
+    pub answers: Vec<AnswerTemplate>,
+    /// Templates that others include, by name.
+    pub shared: BTreeMap<String, String>,
+    /// The media, by the names that templates use.
+    pub media: BTreeMap<String, Digest>,
+}
+
+/// A file in an image, or the image itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedFile {
+    pub image: Digest,
+    /// Relative; empty for the image itself.
+    pub path: String,
+}
+
+/// An archive that a kernel starts with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PlannedInitrd {
+    File(PlannedFile),
+    /// Made of the profile's own files.
+    Files,
+}
+
+/// What a host boots at each network boot until a person says otherwise; nothing of it erases.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LiveBoot {
+    pub profile: String,
+    pub title: String,
+    pub hostname: HostName,
+    pub parameters: BTreeMap<String, String>,
+    pub boot: PlannedBoot,
+    pub since: Timestamp,
+    pub since_wall: WallTime,
+    pub by: CleanText,
 }
 
 /// The image of a plan.
@@ -174,6 +230,12 @@ pub struct InstallState {
     /// Why it ended or broke off, as people read it.
     pub reason: CleanText,
     pub ended: Option<Timestamp>,
+    /// Where its installer said it was last.
+    #[serde(default)]
+    pub stage: CleanText,
+    /// How often it said where it was.
+    #[serde(default)]
+    pub stages: u32,
 }
 
 /// One task of the workflow and how far it got.
@@ -255,6 +317,8 @@ impl InstallState {
             consent: Consent::by_rule(rule),
             reason: CleanText::default(),
             ended: None,
+            stage: CleanText::default(),
+            stages: 0,
         }
     }
 
@@ -277,6 +341,8 @@ impl InstallState {
             task.spec.kind.destructive()
                 && match &task.status {
                     TaskStatus::Pending => false,
+                    // An installer may have erased before it says a word.
+                    TaskStatus::Running { .. } if task.spec.kind == TaskKind::RunInstaller => true,
                     TaskStatus::Running { attempt, begun, .. } => begun.is_some() || *attempt > 1,
                     TaskStatus::Retrying { .. }
                     | TaskStatus::Done { .. }
@@ -305,4 +371,58 @@ impl InstallState {
         };
         due && task.spec.after.iter().all(|after| self.task(after).is_some_and(TaskRun::done))
     }
+
+    /// Whether a distribution's installer runs, as far as we know.
+    #[must_use]
+    pub fn installs_now(&self) -> bool {
+        self.tasks.iter().any(|task| task.spec.kind == TaskKind::RunInstaller && task.running())
+    }
+
+    /// The installer's task and attempt, once it was handed out.
+    #[must_use]
+    pub fn installer_task(&self) -> Option<(TaskName, u32)> {
+        let task = self.tasks.iter().find(|task| task.spec.kind == TaskKind::RunInstaller)?;
+        match task.status {
+            TaskStatus::Running { attempt, .. }
+            | TaskStatus::Done { attempt, .. }
+            | TaskStatus::Failed { attempt, .. } => Some((task.spec.name.clone(), attempt)),
+            TaskStatus::Pending
+            | TaskStatus::Retrying { .. }
+            | TaskStatus::TimedOut { .. }
+            | TaskStatus::Interrupted { .. } => None,
+        }
+    }
+
+    /// How the task that is a distribution's installer stands for a host that boots from the network now.
+    #[must_use]
+    pub fn installer(&self, now: Timestamp) -> InstallerTurn {
+        let mut installers = self.tasks.iter().filter(|task| task.spec.kind == TaskKind::RunInstaller);
+        let Some(run) = installers.find(|task| task.running() || self.ready(task, now)) else {
+            return InstallerTurn::None;
+        };
+        let (task, kind) = (run.spec.name.clone(), &run.status);
+        match kind {
+            TaskStatus::Running { attempt, begun: None, handouts, since, .. }
+                if *handouts < REPEAT_LIMIT && now.since(*since) <= REPEAT_WINDOW =>
+            {
+                InstallerTurn::Again { task, attempt: *attempt }
+            }
+            TaskStatus::Running { attempt, .. } => InstallerTurn::Lost { task, attempt: *attempt },
+            TaskStatus::Retrying { attempt, .. } => InstallerTurn::Due { task, attempt: *attempt },
+            _ => InstallerTurn::Due { task, attempt: 1 },
+        }
+    }
+}
+
+/// What a network boot means for an install that a distribution's installer carries out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InstallerTurn {
+    /// It is not the installer's turn.
+    None,
+    /// The installer may be handed out.
+    Due { task: TaskName, attempt: u32 },
+    /// It was handed out and never heard of: its reply may have been lost.
+    Again { task: TaskName, attempt: u32 },
+    /// It ran, or was handed out too often: the machine came back without a word of its end.
+    Lost { task: TaskName, attempt: u32 },
 }

@@ -1,6 +1,6 @@
 //! How an event moves an Install.
 
-use super::{InstallState, Phase, REPEAT_LIMIT, REPEAT_WINDOW, TaskRun, TaskStatus};
+use super::{InstallState, Phase, REPEAT_LIMIT, REPEAT_WINDOW, STAGE_LIMIT, TaskRun, TaskStatus};
 use crate::{
     event::{Event, EventKind, TaskName},
     task::{Executor, TaskKind},
@@ -37,6 +37,8 @@ pub enum Rejected {
     ConsentOver,
     #[error("the question had only just appeared")]
     ConsentTooSoon,
+    #[error("its installer has said where it is too often")]
+    TooManyStages,
     #[error("the disk is not written yet")]
     NotWritten,
     #[error("this event never moves an install")]
@@ -58,7 +60,7 @@ pub fn transition(state: &InstallState, event: &Event, now: Timestamp) -> Result
             let lost: Option<String> = next
                 .tasks
                 .iter_mut()
-                .filter(|task| task.spec.kind.executor() == Executor::Agent)
+                .filter(|task| task.spec.kind.executor() != Executor::Observed)
                 .filter_map(|task| match &task.status {
                     TaskStatus::Running { boot: Some(runner), attempt, .. } if runner != boot => {
                         if task.spec.kind == TaskKind::Restart {
@@ -86,14 +88,21 @@ pub fn transition(state: &InstallState, event: &Event, now: Timestamp) -> Result
             }
         }
         EventKind::TaskClaimed { task, attempt, boot } => next.claim(task, *attempt, boot, now)?,
-        EventKind::TaskRepeated { task, attempt } => {
+        EventKind::TaskRepeated { task, attempt, boot } => {
             let run = next.run(task)?;
+            let installer = run.spec.kind == TaskKind::RunInstaller;
             match &mut run.status {
-                TaskStatus::Running { attempt: running, handouts, begun: None, since, .. } if running == attempt => {
+                TaskStatus::Running { attempt: running, handouts, begun: None, since, boot: runner }
+                    if running == attempt =>
+                {
                     if *handouts >= REPEAT_LIMIT || now.since(*since) > REPEAT_WINDOW {
                         return Err(Rejected::RepeatedTooOften(task.clone()));
                     }
                     *handouts += 1;
+                    if installer && boot.is_some() {
+                        *runner = boot.clone();
+                        next.boot = boot.clone();
+                    }
                 }
                 _ => return Err(Rejected::WrongAttempt { task: task.clone(), attempt: *attempt }),
             }
@@ -113,6 +122,32 @@ pub fn transition(state: &InstallState, event: &Event, now: Timestamp) -> Result
         EventKind::TaskFailed { task, attempt, transient, message } => {
             next.fail(task, *attempt, *transient, message, now)?;
         }
+        EventKind::InstallerStage { stage, .. } => {
+            let task = next.installing().ok_or(Rejected::NotOurs)?;
+            if let TaskStatus::Running { begun, .. } = &mut task.status {
+                *begun = begun.or(Some(now));
+            }
+            if next.stage != *stage {
+                if next.stages >= STAGE_LIMIT {
+                    return Err(Rejected::TooManyStages);
+                }
+                next.stages += 1;
+                next.stage = stage.clone();
+            }
+        }
+        EventKind::InstallerLost { task, attempt } => {
+            let run = next.run(task)?;
+            match run.status {
+                TaskStatus::Running { attempt: running, .. }
+                    if running == *attempt && run.spec.kind == TaskKind::RunInstaller =>
+                {
+                    run.status = TaskStatus::Interrupted { attempt: *attempt, at: now };
+                }
+                _ => return Err(Rejected::WrongAttempt { task: task.clone(), attempt: *attempt }),
+            }
+            next.phase = Phase::Interrupted;
+            next.reason = CleanText::new("The machine restarted before its installer said that it was done.");
+        }
         EventKind::TaskTimedOut { task } => {
             let run = next.run(task)?;
             if !run.running() {
@@ -125,10 +160,12 @@ pub fn transition(state: &InstallState, event: &Event, now: Timestamp) -> Result
             next.end(Phase::TimedOut, &format!("{title} took longer than {minutes} min. {disk}"), now);
         }
         EventKind::FirstBoot { .. } => {
-            let written = next
-                .tasks
-                .iter()
-                .all(|task| task.done() || matches!(task.spec.kind, TaskKind::Restart | TaskKind::WaitFirstBoot));
+            let written = next.tasks.iter().all(|task| match task.spec.kind {
+                TaskKind::Restart | TaskKind::WaitFirstBoot => true,
+                // Its last word may have been lost; who reports got what to report with from it.
+                TaskKind::RunInstaller => task.done() || task.running(),
+                TaskKind::BootRamOs | TaskKind::WriteImage | TaskKind::Configure => task.done(),
+            });
             if !written {
                 return Err(Rejected::NotWritten);
             }
@@ -226,6 +263,10 @@ impl InstallState {
         self.tasks.iter_mut().find(|task| task.spec.name == *name).ok_or_else(|| Rejected::NoTask(name.clone()))
     }
 
+    fn installing(&mut self) -> Option<&mut TaskRun> {
+        self.tasks.iter_mut().find(|task| task.spec.kind == TaskKind::RunInstaller && task.running())
+    }
+
     fn booting(&mut self) {
         if self.phase == Phase::Armed {
             self.phase = Phase::Booting;
@@ -239,7 +280,9 @@ impl InstallState {
         boot: &crate::event::BootKey,
         now: Timestamp,
     ) -> Result<(), Rejected> {
-        if self.boot.as_ref() != Some(boot) {
+        let installer = self.task(name).is_some_and(|run| run.spec.kind == TaskKind::RunInstaller);
+        // An installer is a boot of its own.
+        if !installer && self.boot.as_ref() != Some(boot) {
             return Err(Rejected::OtherBoot);
         }
         if self.phase == Phase::Interrupted {
@@ -267,6 +310,9 @@ impl InstallState {
             self.arm.consumed = Some(now);
         }
         let boot = Some(boot.clone());
+        if installer {
+            self.boot.clone_from(&boot);
+        }
         self.run(name)?.status = TaskStatus::Running { attempt, since: now, boot, handouts: 1, begun: None };
         self.phase = Phase::Installing;
         Ok(())

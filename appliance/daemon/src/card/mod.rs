@@ -29,6 +29,14 @@ pub use report::Remark;
 pub use reset::RESET_REQUEST;
 pub use setup::{Look, Outcome, Places, SetupError, look, set_up};
 
+/// The crypt(5) hash of a password, with salt from the kernel; what is one already stays.
+///
+/// # Errors
+/// Why the password is none that a login prompt takes.
+pub fn crypt(password: &str) -> Result<String, String> {
+    edits::hashed(Hash::Crypt, password, &edits::hash)
+}
+
 use crate::config::{self, Config, InvalidConfig, Problem};
 use edits::{Edit, Hash};
 

@@ -28,9 +28,7 @@ pub async fn ask(client: &Client, command: &Command, shown: &Shown) -> anyhow::R
     let answer = match command {
         Command::Host(command) => host(client, command).await?,
         Command::Install(args) => {
-            let pairs =
-                args.set.iter().map(|pair| key_value(pair).map(|(key, value)| (key.to_owned(), Value::from(value))));
-            let parameters: Map<String, Value> = pairs.collect::<Result<_, _>>()?;
+            let parameters = parameters(&args.set)?;
             let body =
                 json!({ "profile": args.profile, "disk": args.disk, "parameters": parameters, "erase": args.yes });
             client.call(Method::POST, &format!("/hosts/{}/install", encode(&args.host)), Some(body)).await?
@@ -41,6 +39,13 @@ pub async fn ask(client: &Client, command: &Command, shown: &Shown) -> anyhow::R
         }
         Command::Confirm { host, code: None, .. } => {
             client.call(Method::POST, &format!("/hosts/{}/ask", encode(host)), None).await?
+        }
+        Command::Live { host, profile: Some(profile), set, .. } => {
+            let body = json!({ "profile": profile, "parameters": parameters(set)? });
+            client.call(Method::POST, &format!("/hosts/{}/live", encode(host)), Some(body)).await?
+        }
+        Command::Live { host, profile: None, .. } => {
+            client.call(Method::DELETE, &format!("/hosts/{}/live", encode(host)), None).await?
         }
         Command::Power { host, action, yes } => {
             let path = format!("/hosts/{}/power", encode(host));
@@ -85,6 +90,12 @@ pub async fn ask(client: &Client, command: &Command, shown: &Shown) -> anyhow::R
     };
     shown.answer(command, &answer);
     Ok(())
+}
+
+/// `KEY=VALUE` pairs as an object.
+fn parameters(pairs: &[String]) -> anyhow::Result<Map<String, Value>> {
+    let pairs = pairs.iter().map(|pair| key_value(pair).map(|(key, value)| (key.to_owned(), Value::from(value))));
+    Ok(pairs.collect::<Result<_, _>>()?)
 }
 
 fn key_value(pair: &str) -> Result<(&str, &str), Usage> {

@@ -58,6 +58,18 @@ pub enum Command {
         #[arg(long)]
         again: bool,
     },
+    /// Has HOST boot a live PROFILE from the network from now on, or what the box decides again; nothing is erased.
+    Live {
+        host: String,
+        #[arg(required_unless_present = "off", conflicts_with = "off")]
+        profile: Option<String>,
+        /// A parameter of the profile.
+        #[arg(long = "set", value_name = "KEY=VALUE")]
+        set: Vec<String>,
+        /// No more.
+        #[arg(long)]
+        off: bool,
+    },
     /// Switches HOST on or off, or says whether it is on: by pins that `host set` names.
     Power {
         host: String,

@@ -41,6 +41,12 @@ impl Shown {
                 self.line(&format!("The display at the box asks about {host} again."));
             }
             (Command::Confirm { host, .. }, _) => self.line(&format!("Confirmed: the disk of {host} may be erased.")),
+            (Command::Live { host, off: true, .. }, _) => {
+                self.line(&format!("{host} boots what the box decides from now on."));
+            }
+            (Command::Live { host, .. }, _) => {
+                self.line(&format!("{host} boots {} from the network from now on.", text(answer, "title")));
+            }
             (Command::Power { host, action, .. }, _) => {
                 let done = action.verb().map(|verb| format!("Power {verb} of {host} is done. ")).unwrap_or_default();
                 self.line(&format!("{done}{}: {}", text(answer, "state"), text(answer, "sentence")));

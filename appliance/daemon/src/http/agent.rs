@@ -197,6 +197,13 @@ async fn receive(report: Report, ends: Ends, state: &State) -> Result<Received, 
         state.inventory.telemetry(Telemetry::Log { host, lines });
         return Ok(Received { stop: false });
     }
+    if let Some((stage, detail)) = of_installer(&report.news) {
+        let owner = state.desk.report(&report.token, stage, &detail, ends.peer).await?;
+        if owner.is_some() || report.news.is_for_installers() {
+            let unknown = || Error::NotFound("This token is not known here, or its time is over.".to_owned());
+            return owner.map(|_| Received { stop: false }).ok_or_else(unknown);
+        }
+    }
     state
         .inventory
         .transact(move |tx| {
@@ -211,7 +218,11 @@ async fn receive(report: Report, ends: Ends, state: &State) -> Result<Received, 
                     tx.apply(install, Actor::Host, kind)?;
                     return Ok(Received { stop: false });
                 }
-                News::Progress { .. } | News::Log { .. } => return Ok(Received { stop: false }),
+                News::Progress { .. }
+                | News::Log { .. }
+                | News::Stage { .. }
+                | News::Installed
+                | News::InstallerFailed { .. } => return Ok(Received { stop: false }),
                 News::Started { run } => {
                     let kind = EventKind::TaskStarted { task: run.task.clone(), attempt: run.attempt };
                     (run, kind)
@@ -238,4 +249,17 @@ async fn receive(report: Report, ends: Ends, state: &State) -> Result<Received, 
         })
         .await
         .map_err(Error::from)
+}
+
+/// The same as an installer reports it by an address, for news that may be an installer's.
+fn of_installer(news: &News) -> Option<(&str, String)> {
+    match news {
+        News::Stage { stage, detail } => Some((stage.as_str(), detail.to_string())),
+        News::Installed => Some(("installed", String::new())),
+        News::InstallerFailed { message } => Some(("failed", message.to_string())),
+        News::FirstBoot { .. } => Some(("first-boot", String::new())),
+        News::Started { .. } | News::Progress { .. } | News::Done { .. } | News::Failed { .. } | News::Log { .. } => {
+            None
+        }
+    }
 }

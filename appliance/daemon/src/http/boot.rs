@@ -64,7 +64,7 @@ async fn answer(ask: Ask, method: &Method, ends: Ends, state: &State) -> Respons
     };
     let box_url = ends.box_url();
     let asking = Asking { identity, arch, firmware, peer: ends.peer, looks_only: method == Method::HEAD };
-    match state.desk.decide(asking).await {
+    match state.desk.decide(asking, &box_url).await {
         Ok(given) if given.decision == BootDecision::Silence => {
             text(StatusCode::NOT_FOUND, "This host is set to be left alone.\n")
         }

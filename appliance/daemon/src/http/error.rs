@@ -164,6 +164,9 @@ impl From<BootError> for Error {
             BootError::Store { source, .. } => source.into(),
             BootError::Token { source, .. } => source.into(),
             BootError::File(error) => error.into(),
+            BootError::Answer { source } => source.into(),
+            BootError::Render(error) => Error::Conflict(format!("{}.", crate::chain(&error))),
+            BootError::Report { source } => source.into(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{
     Ends, State,
+    answers::rendered,
     boot::{script_for_nobody, script_response},
     ends,
     error::Error,
@@ -65,6 +66,7 @@ async fn serve(method: &Method, raw: &str, headers: &HeaderMap, ends: Ends, stat
     let found = match &file {
         FileRef::AutoExec | FileRef::Script | FileRef::HostScript(_) => return script_for_nobody(ends),
         FileRef::Config(asked) => return config(asked, method, headers, ends, state).await,
+        FileRef::Answer { .. } => Ok(None),
         other => state.media.open(other).await,
     };
     match found {
@@ -75,6 +77,19 @@ async fn serve(method: &Method, raw: &str, headers: &HeaderMap, ends: Ends, stat
             note(method, &file, &opened, ends, &state.inventory);
             send(method, headers, &opened)
         }
+        Ok(None) => match &file {
+            // A person's own file of that name comes before the one that is made.
+            FileRef::Own(path) => made(path, method, ends, state).await,
+            _ => text(StatusCode::NOT_FOUND, "There is no such file here.\n"),
+        },
+        Err(error) => unreadable(&error.into()),
+    }
+}
+
+/// An answer that the host's profile offers under a fixed path.
+async fn made(path: &str, method: &Method, ends: Ends, state: &State) -> Response {
+    match state.desk.answer_at(path, ends.peer, &ends.box_url()).await {
+        Ok(Some(body)) => rendered(body, method),
         Ok(None) => text(StatusCode::NOT_FOUND, "There is no such file here.\n"),
         Err(error) => unreadable(&error.into()),
     }

@@ -4,6 +4,7 @@
 
 pub mod actions;
 pub mod agent;
+mod answers;
 pub mod api;
 pub mod boot;
 mod buffer;
@@ -116,7 +117,8 @@ pub(crate) fn ends() -> impl Filter<Extract = (Ends,), Error = warp::Rejection> 
 
 /// Serves boot clients that come to `address` on `listener`, until `stop` turns true.
 pub async fn serve_boot(listener: TcpListener, address: Ipv4Addr, state: State, stop: watch::Receiver<bool>) {
-    let routes = boot::routes(&state).or(agent::routes(&state)).unify().or(files::routes(&state)).unify();
+    let routes = boot::routes(&state).or(agent::routes(&state)).unify();
+    let routes = routes.or(answers::routes(&state)).unify().or(files::routes(&state)).unify();
     let routes = routes.with(warp::reply::with::header("server", "rackberry"));
     accept_tcp(listener, routes, Some(&state), Some(address), stop).await;
 }

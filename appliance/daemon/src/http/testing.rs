@@ -66,6 +66,10 @@ impl Site {
         let profile = "title = \"Debian 13\"\nimage = \"debian-13\"\narch = \"x86_64\"\nmin_memory_mb = 512\n\
                        [[parameter]]\nname = \"user\"\ntitle = \"User\"\nkind = \"user\"\nrequired = true\n";
         std::fs::write(shipped.join("profile.toml"), profile).unwrap();
+        let rescue = "title = \"Rescue\"\nway = \"live\"\narch = \"x86_64\"\n[[medium]]\nname = \"debian-13\"\ntitle = \"Kernel\"\n\
+                      [boot]\nkernel = \"debian-13\"\n";
+        std::fs::create_dir_all(root.join("shipped/rescue")).unwrap();
+        std::fs::write(root.join("shipped/rescue/profile.toml"), rescue).unwrap();
         let inventory = Inventory::open(OpenOptions::new(root.join("state"))).unwrap();
         let token = Token::random().unwrap();
         let hash = token.digest();

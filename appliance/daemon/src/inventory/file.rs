@@ -20,6 +20,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0002_api_tokens.sql"),
     include_str!("migrations/0003_leases.sql"),
     include_str!("migrations/0004_pins.sql"),
+    include_str!("migrations/0005_live.sql"),
 ];
 
 /// Before it, a checkpoint could corrupt a database in WAL mode.

@@ -98,6 +98,7 @@ impl Tx<'_> {
                 | EventKind::TaskStarted { .. }
                 | EventKind::TaskDone { .. }
                 | EventKind::TaskFailed { .. }
+                | EventKind::InstallerStage { .. }
                 | EventKind::FirstBoot { .. }
         );
         let event = self.event(Some(install.host), Some(id), actor, kind)?;

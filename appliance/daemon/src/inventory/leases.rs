@@ -44,6 +44,16 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// The address we leased to this MAC address, while the lease lasts.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn leased(&self, mac: MacAddr) -> Result<Option<Ipv4Addr>, StoreError> {
+        let sql = "SELECT address, mac, client_id, expires FROM leases WHERE mac = ?1";
+        let leases = many(self.conn, sql, [&mac.0[..]], "leases", lease)?;
+        Ok(leases.into_iter().find(|lease| self.now() < lease.expires).map(|lease| lease.address))
+    }
+
     /// Whether we leased `address` to this MAC address, so that its host may have moved there.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use super::{
     error::{ApplyError, OpenError, StoreError, TransactError},
     file::{self, Opened, Recovery},
     ids::IdMaker,
-    installs,
+    installs, live,
     rows::{execute, from_json, many, millis, one, timestamp},
     snapshot::{Alarm, Snapshot},
     telemetry::{self, Mailbox},
@@ -120,6 +120,9 @@ fn snapshot(conn: &Connection, box_id: BoxId) -> Result<Snapshot, StoreError> {
         if state.hosts.contains_key(&install.host) {
             state.put_install(Arc::new(install));
         }
+    }
+    for (host, boot) in live::load(conn)? {
+        state.change(host, |entry| entry.live_boot = Some(Arc::new(boot)));
     }
     telemetry::load(conn, &mut state)?;
     for json in many(conn, "SELECT json FROM images", [], "images", text)? {

@@ -25,6 +25,7 @@ mod ids;
 mod images;
 mod installs;
 mod leases;
+mod live;
 mod load;
 mod presence;
 mod reader;

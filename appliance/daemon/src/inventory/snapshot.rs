@@ -10,7 +10,7 @@ use rackberry_core::{
     host::{Host, MacAddr, SmbiosUuid},
     id::{BoxId, HostId, InstallId},
     image::{Digest, Image},
-    install::{Consent, Install, consent_place},
+    install::{Consent, Install, LiveBoot, consent_place},
     status::{Condition, Signs, describe},
     text::{CleanText, HostName},
     time::{Timestamp, WallTime},
@@ -62,6 +62,8 @@ pub struct HostEntry {
     pub ram: Option<Arc<RamStay>>,
     /// Of the install under way.
     pub live: Option<Live>,
+    /// What it boots from the network at each boot, if a person said so.
+    pub live_boot: Option<Arc<LiveBoot>>,
     /// The last lines its agent sent, at most [`LOG_LINES`].
     pub log: Vector<CleanText>,
 }
@@ -104,6 +106,7 @@ impl HostEntry {
             address: None,
             ram: None,
             live: None,
+            live_boot: None,
             log: Vector::new(),
         }
     }

@@ -30,6 +30,10 @@ pub enum TokenPurpose {
     Boot,
     /// The installed system's report that it is up.
     FirstBoot,
+    /// One boot of a distribution's installer, and the first of the system it installs.
+    Installer,
+    /// One boot of a system that runs from the network.
+    Live,
 }
 
 impl TokenPurpose {
@@ -37,6 +41,8 @@ impl TokenPurpose {
         match self {
             TokenPurpose::Boot => "boot",
             TokenPurpose::FirstBoot => "first_boot",
+            TokenPurpose::Installer => "installer",
+            TokenPurpose::Live => "live",
         }
     }
 }
@@ -54,8 +60,21 @@ pub struct Token {
     pub address: Option<IpAddr>,
     pub created: Timestamp,
     pub used: Option<Timestamp>,
-    /// From then on it is none; unbounded for a boot token in use.
+    /// From then on it is none; unbounded for the token of a boot in use.
     pub expires: Option<Timestamp>,
+    /// How often something was told by it, where that is counted.
+    #[serde(default)]
+    pub news: u32,
+}
+
+impl TokenPurpose {
+    /// Whether it lives as long as the boot it is for.
+    fn of_a_boot(self) -> bool {
+        match self {
+            TokenPurpose::Boot | TokenPurpose::Installer | TokenPurpose::Live => true,
+            TokenPurpose::FirstBoot => false,
+        }
+    }
 }
 
 impl Tx<'_> {
@@ -74,8 +93,19 @@ impl Tx<'_> {
         self.entry(host)?;
         let created = self.now();
         let expires = Some(created.after(UNUSED_TTL));
-        self.put_token(&Token { hash, host, install, purpose, mac, address: None, created, used: None, expires })?;
-        if purpose == TokenPurpose::Boot { self.trim_tokens(host, "used IS NULL") } else { Ok(()) }
+        self.put_token(&Token {
+            hash,
+            host,
+            install,
+            purpose,
+            mac,
+            address: None,
+            created,
+            used: None,
+            expires,
+            news: 0,
+        })?;
+        if purpose.of_a_boot() { self.trim_tokens(host, purpose, "used IS NULL") } else { Ok(()) }
     }
 
     /// What a token stands for; none if it is unknown or has expired.
@@ -103,11 +133,33 @@ impl Tx<'_> {
         }
         token.address = Some(address);
         token.used = token.used.or(Some(self.now()));
-        if token.purpose == TokenPurpose::Boot {
+        if token.purpose.of_a_boot() {
             token.expires = None;
         }
         self.put_token(&token)?;
-        if token.purpose == TokenPurpose::Boot { self.trim_tokens(token.host, "used IS NOT NULL") } else { Ok(()) }
+        if token.purpose.of_a_boot() { self.trim_tokens(token.host, token.purpose, "used IS NOT NULL") } else { Ok(()) }
+    }
+
+    /// Counts something told by a token; how much that was by now.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] if it is unknown or has expired, or storage.
+    pub fn count_token_news(&mut self, hash: Digest) -> Result<u32, StoreError> {
+        let mut token =
+            self.token(hash)?.ok_or_else(|| StoreError::NotFound { what: "token", id: "of this hash".to_owned() })?;
+        token.news = token.news.saturating_add(1);
+        self.put_token(&token)?;
+        Ok(token.news)
+    }
+
+    /// Takes back every token of an install's installers.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn drop_installer_tokens(&mut self, install: InstallId) -> Result<(), StoreError> {
+        let key = install.0.as_bytes().as_slice();
+        let sql = "DELETE FROM tokens WHERE install = ?1 AND purpose = 'installer'";
+        execute(self.conn, sql, [key], "drop", "an installer's tokens").map(drop)
     }
 
     /// Takes a token back.
@@ -129,10 +181,10 @@ impl Tx<'_> {
         if install.state.phase == Phase::Done {
             let until = self.now().after(REPEAT_TTL);
             let sql = "UPDATE tokens SET expires = ?2, json = json_set(json, '$.expires', ?2)
-                       WHERE install = ?1 AND purpose = 'first_boot'";
+                       WHERE install = ?1 AND purpose IN ('first_boot', 'installer')";
             return execute(self.conn, sql, (key, millis(until)), "retire", "first-boot tokens").map(drop);
         }
-        let sql = "DELETE FROM tokens WHERE install = ?1 AND purpose = 'first_boot'";
+        let sql = "DELETE FROM tokens WHERE install = ?1 AND purpose IN ('first_boot', 'installer')";
         execute(self.conn, sql, [key], "drop", "first-boot tokens").map(drop)
     }
 
@@ -151,11 +203,11 @@ impl Tx<'_> {
         execute(self.conn, sql, row, "store", "a token").map(drop)
     }
 
-    fn trim_tokens(&self, host: HostId, which: &str) -> Result<(), StoreError> {
+    fn trim_tokens(&self, host: HostId, purpose: TokenPurpose, which: &str) -> Result<(), StoreError> {
         let sql = format!(
-            "DELETE FROM tokens WHERE hash IN (SELECT hash FROM tokens WHERE host = ?1 AND purpose = 'boot' AND {which}
+            "DELETE FROM tokens WHERE hash IN (SELECT hash FROM tokens WHERE host = ?1 AND purpose = ?2 AND {which}
              ORDER BY coalesce(used, expires) DESC, json_extract(json, '$.created') DESC LIMIT -1 OFFSET {BOOT_TOKENS})"
         );
-        execute(self.conn, &sql, [host.0.as_bytes().as_slice()], "drop", "old boot tokens").map(drop)
+        execute(self.conn, &sql, (host.0.as_bytes().as_slice(), purpose.as_str()), "drop", "old boot tokens").map(drop)
     }
 }

@@ -182,7 +182,11 @@ impl Media {
             FileRef::Image(image) => return self.open_in_image(file, *image, None).await,
             FileRef::Inside { image, path } => return self.open_in_image(file, *image, Some(path.clone())).await,
             FileRef::Own(path) => vec![(Place::Files, path.clone())],
-            FileRef::Script | FileRef::HostScript(_) | FileRef::AutoExec | FileRef::Config(_) => return Ok(None),
+            FileRef::Script
+            | FileRef::HostScript(_)
+            | FileRef::AutoExec
+            | FileRef::Config(_)
+            | FileRef::Answer { .. } => return Ok(None),
         };
         let (media, file) = (self.clone(), file.clone());
         let opened = tokio::task::spawn_blocking(move || {

@@ -103,6 +103,8 @@ pub fn install(tx: &mut Tx<'_>, host: HostId) -> Install {
         plan: Plan {
             profile: profile.name.clone(),
             title: profile.title.clone(),
+            way: profile.way,
+            boot: None,
             arch: Arch::X86_64,
             image: PlannedImage {
                 digest: Digest([7; 32]),
@@ -121,7 +123,7 @@ pub fn install(tx: &mut Tx<'_>, host: HostId) -> Install {
             grow: true,
             boot_order: BootOrder::NetworkFirst,
         },
-        state: InstallState::armed(&profile.workflow, bound, ConsentRule::Never, now, ARM_TTL),
+        state: InstallState::armed(&profile.workflow.unwrap(), bound, ConsentRule::Never, now, ARM_TTL),
         created: now,
         created_wall: tx.wall(),
         by: "ada".into(),

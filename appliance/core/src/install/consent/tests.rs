@@ -29,7 +29,9 @@ fn install(number: u128, rule: ConsentRule) -> Install {
     let plan = Plan {
         profile: profile.name.clone(),
         title: profile.title.clone(),
+        way: profile.way,
         arch: profile.arch,
+        boot: None,
         image: PlannedImage { digest, name: "i".into(), size_bytes: 1, compression, raw_bytes: None },
         disk: DiskRule::Only,
         seen_disk: None,
@@ -46,7 +48,7 @@ fn install(number: u128, rule: ConsentRule) -> Install {
         id: InstallId(uuid::Uuid::from_u128(number)),
         host: HostId(uuid::Uuid::from_u128(number)),
         plan,
-        state: InstallState::armed(&profile.workflow, bound, rule, at(0), Duration::from_secs(7200)),
+        state: InstallState::armed(&profile.workflow.unwrap(), bound, rule, at(0), Duration::from_secs(7200)),
         created: at(0),
         created_wall: WallTime(0),
         by: "me".into(),

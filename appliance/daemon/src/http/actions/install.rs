@@ -1,21 +1,22 @@
 //! Arming an install, and steering what is under way.
 
-use super::{State, field};
+use super::{
+    State, field,
+    plan::{self, Frozen},
+};
 use crate::http::error::Error;
 use rackberry_core::{
-    boot::answers,
+    boot::answers::{self, Occasion, Subject},
     event::{Actor, EventKind},
-    hardware::{Disk, memory},
+    hardware::{Disk, DiskContent, Transport, memory},
     host::Host,
-    id::{HostId, InstallId},
-    image::{Compression, Digest, ImageKind},
-    install::{Binding, ConsentRule, Install, InstallState, Plan, PlannedImage, SeenDisk},
+    id::HostId,
+    install::{Binding, Install, InstallState, Plan, SeenDisk},
     profile::Profile,
     task::DiskRule,
     text::CleanText,
-    time::{Timestamp, WallTime},
 };
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 /// What a person asks for when pressing Install.
 #[derive(Debug, Clone, Default)]
@@ -33,7 +34,20 @@ pub struct InstallRequest {
 /// # Errors
 /// The sentence that says why not.
 pub fn check(host: &Host, profile: &Profile, rule: &DiskRule) -> Result<Option<Disk>, Error> {
+    fits(host, profile)?;
     let Some(facts) = &host.facts else { return Ok(None) };
+    rule.choose(&facts.disks).map(|disk| Some(disk.clone())).map_err(|none| field("disk", none.to_string()))
+}
+
+/// Whether the machine can run the profile, as far as it is known.
+///
+/// # Errors
+/// The sentence that says why not.
+pub(super) fn fits(host: &Host, profile: &Profile) -> Result<(), Error> {
+    if let Some(why) = plan::unsuitable(host, profile) {
+        return Err(field("profile", why));
+    }
+    let Some(facts) = &host.facts else { return Ok(()) };
     if let Some(arch) = facts.arch
         && arch != profile.arch
     {
@@ -54,7 +68,7 @@ pub fn check(host: &Host, profile: &Profile, rule: &DiskRule) -> Result<Option<D
             ),
         ));
     }
-    rule.choose(&facts.disks).map(|disk| Some(disk.clone())).map_err(|none| field("disk", none.to_string()))
+    Ok(())
 }
 
 /// Arms an install.
@@ -67,23 +81,16 @@ pub async fn install(
     request: InstallRequest,
     actor: Actor,
 ) -> Result<Arc<Install>, Error> {
-    let profile = state.catalog.get(&request.profile).cloned().ok_or_else(|| {
-        field("profile", format!("There is no profile \"{}\".", rackberry_core::text::clean(&request.profile, 60)))
-    })?;
+    let profile = plan::profile(state, &request.profile)?;
+    let Some(workflow) = profile.workflow.clone() else {
+        return Err(field("profile", format!("{} runs from the network and is not installed.", profile.title)));
+    };
     let rule = match request.disk.as_str() {
         "" => DiskRule::Only,
         text => text.parse().map_err(|error| field("disk", format!("{error}.")))?,
     };
-    let parameters = profile
-        .fill(&request.parameters)
-        .map_err(|wrong| Error::Fields(wrong.into_iter().map(|(name, text)| (format!("p.{name}"), text)).collect()))?;
-    let snapshot = state.inventory.snapshot();
-    let image = snapshot.image_by_name(&profile.image).cloned().ok_or_else(|| {
-        field("profile", format!("The image \"{}\" is not on this box. Import it first.", profile.image))
-    })?;
-    if image.kind != ImageKind::Disk {
-        return Err(field("profile", format!("\"{}\" is no disk image, so it cannot be written.", image.name)));
-    }
+    let parameters = plan::parameters(&profile, &request.parameters)?;
+    let frozen = plan::freeze(state, &profile).await?;
     let (ttl, consent) = (state.config.arm_ttl, state.config.consent);
     let by = match &actor {
         Actor::User(name) => name.clone(),
@@ -102,64 +109,58 @@ pub async fn install(
                     format!("{} holds {}. Confirm that it may be erased.", disk.name, disk.content_sentence());
                 return Err(field("confirm", sentence));
             }
-            let frozen = PlannedImage {
-                digest: image.digest,
-                name: image.name.clone(),
-                size_bytes: image.size_bytes,
-                compression: image.compression,
-                raw_bytes: image.raw_bytes,
-            };
             let seen = disk.as_ref().map(SeenDisk::of);
-            let plan = Plan { erase: request.erase, ..plan(&known, &profile, frozen, rule, seen, parameters) };
-            answers::check(&plan).map_err(|error| field("profile", crate::chain(&error)))?;
+            let plan = Plan { erase: request.erase, ..freeze(&known, &profile, frozen, rule, seen, parameters) };
             let bound = Binding { macs: known.macs.clone(), uuid: known.uuid };
             let now = tx.now();
             let install = Install {
                 id: tx.install_id()?,
                 host,
                 plan,
-                state: InstallState::armed(&profile.workflow, bound, consent, now, ttl),
+                state: InstallState::armed(&workflow, bound, consent, now, ttl),
                 created: now,
                 created_wall: tx.wall(),
                 by,
             };
             // Rendered once for nobody, so that a template's mistake shows now and not after the disk is written.
-            answers::render(&install, &known, "http://192.0.2.1", "")
-                .map_err(|error| field("profile", crate::chain(&error)))?;
+            check_texts(&install, &known, disk.as_ref()).map_err(|error| field("profile", crate::chain(&error)))?;
             tx.arm(install).map_err(Error::from)
         })
         .await
         .map_err(Error::from)
 }
 
-/// The install that pressing the button would arm now, with the parameters' defaults; for showing what would be served.
-#[must_use]
-pub fn example(host: &Host, profile: &Profile) -> Install {
-    let parameters = profile.parameters.iter().map(|p| (p.name.clone(), p.default.clone())).collect();
-    let image = PlannedImage {
-        digest: Digest([0; 32]),
-        name: CleanText::new(&profile.image),
+/// The box as nobody reaches it (RFC 5737), for texts that are rendered for nobody.
+pub(super) const NOBODY: &str = "http://192.0.2.1";
+
+/// Renders everything that the install will serve.
+fn check_texts(install: &Install, host: &Host, disk: Option<&Disk>) -> Result<(), answers::RenderError> {
+    let unknown = unknown_disk();
+    // A host that was never seen: which disk it is shows before the installer is handed out.
+    let subject = Subject::install(install, disk.or(Some(&unknown)));
+    answers::check(subject, Occasion { host, box_url: NOBODY, token: "" }, &install.plan.files)
+}
+
+/// The disk of a machine that nobody has seen yet.
+pub(super) fn unknown_disk() -> Disk {
+    Disk {
+        name: CleanText::new("sda"),
+        model: CleanText::default(),
+        serial: CleanText::default(),
+        wwn: CleanText::default(),
         size_bytes: 0,
-        compression: Compression::None,
-        raw_bytes: None,
-    };
-    let plan = plan(host, profile, image, DiskRule::Only, None, parameters);
-    let bound = Binding { macs: host.macs.clone(), uuid: host.uuid };
-    Install {
-        id: InstallId(host.id.0),
-        host: host.id,
-        plan,
-        state: InstallState::armed(&profile.workflow, bound, ConsentRule::Never, Timestamp::default(), Duration::ZERO),
-        created: Timestamp::default(),
-        created_wall: WallTime::default(),
-        by: CleanText::default(),
+        transport: Transport::default(),
+        rotational: false,
+        removable: false,
+        read_only: false,
+        content: DiskContent::default(),
     }
 }
 
-fn plan(
+pub(super) fn freeze(
     host: &Host,
     profile: &Profile,
-    image: PlannedImage,
+    frozen: Frozen,
     disk: DiskRule,
     seen_disk: Option<SeenDisk>,
     parameters: BTreeMap<String, String>,
@@ -167,8 +168,10 @@ fn plan(
     Plan {
         profile: profile.name.clone(),
         title: profile.title.clone(),
+        way: profile.way,
         arch: profile.arch,
-        image,
+        image: frozen.image,
+        boot: frozen.boot,
         disk,
         seen_disk,
         erase: false,

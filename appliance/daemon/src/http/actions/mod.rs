@@ -3,21 +3,30 @@
 //! | module | one sentence |
 //! |---|---|
 //! | `install` | arming, and steering what is under way |
+//! | `live` | what a host runs from the network |
+//! | `plan` | what is copied of profile and media |
 //! | `consent` | saying yes from afar with the display's digits |
 //! | `enrol` | lists of hosts before their first boot |
 //! | `power` | switching a host on and off |
+//! | `preview` | what a profile would serve to a host |
 //! | [`update`] | the box's own version |
 
 mod consent;
 mod enrol;
 mod install;
+mod live;
+mod plan;
 mod power;
+mod preview;
 pub mod update;
 
 pub use consent::{ask_again, confirm};
 pub use enrol::{Enrolment, enrol, pattern_name, read_list};
-pub use install::{InstallRequest, Steer, check, example, install, steer};
+pub use install::{InstallRequest, Steer, check, install, steer};
+pub use live::{set_live, unset_live};
+pub use plan::{method, missing, unsuitable};
 pub use power::{Driver, PowerChange, Underway, change_power, power, power_sentence};
+pub use preview::preview;
 
 use super::{State, error::Error};
 use crate::inventory::Alarm;

@@ -10,10 +10,10 @@ use rackberry_core::{
     agent::{Answer, LONG_POLL_S, Next, Run},
     boot::{BootDecision, HostState, answers, decide},
     event::{Actor, BootKey, EventKind},
-    hardware::{Disk, SeenDisk},
-    host::{Host, MacAddr},
+    hardware::SeenDisk,
+    host::MacAddr,
     id::HostId,
-    install::{self, Consent, ConsentRule, Fleet, Install, Limits, Phase},
+    install::{self, Consent, ConsentRule, Fleet, Install, Limits, Phase, target},
     task::{DiskTarget, TaskKind, TaskOrder},
     text::CleanText,
     time::Timestamp,
@@ -140,7 +140,8 @@ impl Rules {
         let idle = now.since(ended.map_or(since, |ended| ended.max(since)));
         let facts = entry.host.facts.as_ref()?;
         let to_disk = self.idle_to_disk.is_some_and(|limit| idle >= limit) && facts.holds_system() && {
-            let mut allowed = HostState::of(&entry.host, entry.install.as_deref(), self.discovery);
+            let live = entry.live_boot.is_some();
+            let mut allowed = HostState::of(&entry.host, entry.install.as_deref(), live, self.discovery, now);
             allowed.disk_until = Some(now.after(DISK_FOR));
             decide(&allowed, now) == BootDecision::LocalDisk
         };
@@ -175,10 +176,14 @@ impl Rules {
                 tx.apply(run.install, Actor::Host, kind)?;
                 Ok(None)
             }
+            install::Next::Installer(_) => {
+                tx.leave_ram(host);
+                Ok(Some(Answer::Restart { message: "Its installer waits for it at the next network boot.".into() }))
+            }
             install::Next::Claim(run) => claim(tx, &run, boot, box_url, self.consent),
             install::Next::Consent(run) => seek_consent(tx, &run).map(|()| None),
             install::Next::Repeat(run) => {
-                let kind = EventKind::TaskRepeated { task: run.task.clone(), attempt: run.attempt };
+                let kind = EventKind::TaskRepeated { task: run.task.clone(), attempt: run.attempt, boot: None };
                 let install = tx.apply(run.install, Actor::Host, kind)?;
                 // The claim was checked when it was made; what changed since shows as a refusal by the agent.
                 let order = make_order(tx, &install, &run, box_url)?.map_err(Error::Conflict)?;
@@ -247,24 +252,6 @@ fn seek_consent(tx: &mut Tx<'_>, run: &Run) -> Result<(), Error> {
     Ok(())
 }
 
-/// The disk to ask about, if what people at the box said is not for this very disk.
-fn unasked(tx: &Tx<'_>, install: &Install, run: &Run, rule: ConsentRule) -> Option<SeenDisk> {
-    let destructive = install.state.task(&run.task).is_some_and(|task| task.spec.kind.destructive());
-    if !destructive || install.state.arm.consumed.is_some() {
-        return None;
-    }
-    let host = tx.host(install.host)?;
-    let disk = target(install, &host).ok()?;
-    let now = SeenDisk::of(disk);
-    let unasked = match &install.state.consent {
-        Consent::Given { disk: shown, .. } => !(shown.is(disk) && shown.content == now.content),
-        // The settings may have become stricter since it was armed, the disk another one since it was found empty.
-        Consent::NotNeeded => rule.wants(disk.content.blank),
-        Consent::Due { .. } | Consent::Queued { .. } | Consent::Asked { .. } | Consent::Denied { .. } => false,
-    };
-    unasked.then_some(now)
-}
-
 fn claim(
     tx: &mut Tx<'_>,
     run: &Run,
@@ -273,7 +260,8 @@ fn claim(
     rule: ConsentRule,
 ) -> Result<Option<Answer>, Error> {
     let Some(install) = tx.install(run.install)? else { return Ok(None) };
-    if let Some(disk) = unasked(tx, &install, run, rule) {
+    let unasked = tx.host(install.host).and_then(|host| install::unasked(&install, &host, &run.task, rule));
+    if let Some(disk) = unasked {
         tx.apply(run.install, Actor::Box, EventKind::ConsentNeeded { disk })?;
         return Ok(None);
     }
@@ -292,34 +280,6 @@ fn claim(
     let kind = EventKind::TaskClaimed { task: run.task.clone(), attempt: run.attempt, boot: boot.clone() };
     tx.apply(run.install, Actor::Host, kind)?;
     Ok(Some(Answer::Run { run: run.clone(), order: Box::new(order) }))
-}
-
-/// The disk that the install would write, or the sentence why this host cannot have it.
-fn target<'h>(install: &Install, host: &'h Host) -> Result<&'h Disk, String> {
-    let plan = &install.plan;
-    let Some(facts) = host.facts.as_ref() else { return Err("The hardware is not known yet.".to_owned()) };
-    if let Some(arch) = facts.arch
-        && arch != plan.arch
-    {
-        return Err(format!("This profile is for {}, the machine is {arch}. Pick another profile.", plan.arch));
-    }
-    let disk = plan.disk.choose(&facts.disks).map_err(|none| none.to_string())?;
-    if let Some(seen) = &plan.seen_disk
-        && !seen.is(disk)
-    {
-        return Err(format!(
-            "The rule \"{}\" now means {}, not the disk that was armed, {seen}.",
-            plan.disk, disk.name
-        ));
-    }
-    // Once the permission is used, what is on the disk is the install's own half-written work.
-    if install.state.arm.consumed.is_none() && !plan.erase && !disk.content.blank {
-        let (name, content) = (&disk.name, disk.content_sentence());
-        return Err(format!(
-            "{name} holds {content}, and nobody confirmed that it may be erased. Install again and confirm."
-        ));
-    }
-    Ok(disk)
 }
 
 /// The whole order, or the sentence why this host cannot have it.
@@ -375,7 +335,7 @@ fn make_order(
             }
         }
         TaskKind::Restart => TaskOrder::Restart {},
-        TaskKind::BootRamOs | TaskKind::WaitFirstBoot => {
+        TaskKind::BootRamOs | TaskKind::RunInstaller | TaskKind::WaitFirstBoot => {
             return Ok(Err("This task is not one for an agent.".to_owned()));
         }
     }))

@@ -47,7 +47,8 @@ const STORED: &[Field] = &[
 ];
 
 /// A host as it is stored.
-static HOST: Schema = Schema { name: "Host", about: "A machine that may be booted.", fields: STORED, open: true };
+pub(super) static HOST: Schema =
+    Schema { name: "Host", about: "A machine that may be booted.", fields: STORED, open: true };
 
 /// A host and what it does.
 pub(super) static SHOWN: Schema = Schema {

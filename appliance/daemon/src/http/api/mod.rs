@@ -14,6 +14,7 @@ mod events;
 mod hosts;
 mod images;
 mod installs;
+mod live;
 pub mod openapi;
 mod people;
 mod power;

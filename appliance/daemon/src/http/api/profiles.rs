@@ -2,10 +2,10 @@
 
 use super::{
     Call,
-    table::{Access, Answer, Body, Kind, Route, Schema, Verb, json, must},
+    table::{Access, Answer, Body, Kind, Route, Schema, Verb, json, may, must},
 };
 use crate::http::{actions, error::Error};
-use rackberry_core::{boot::answers, profile::Profile};
+use rackberry_core::profile::Profile;
 use serde_json::{Value, json as object};
 
 static PROFILE: Schema = Schema {
@@ -15,11 +15,12 @@ static PROFILE: Schema = Schema {
         must("name", Kind::Text, "The folder's name."),
         must("title", Kind::Text, "For people."),
         must("description", Kind::Text, "For people."),
-        must("image", Kind::Text, "The image it installs, by name."),
+        must("way", Kind::Word(&["image", "installer", "live"]), "How its system gets onto a host."),
+        must("image", Kind::Text, "The image that is written, by name; empty for the other ways."),
         must("arch", Kind::Text, "The architecture it runs on."),
         must("min_memory_mb", Kind::Number, "Memory it needs, in megabytes."),
         must("parameters", Kind::Objects, "What may be set when it is installed."),
-        must("workflow", Kind::Objects, "Its tasks."),
+        may("workflow", Kind::Objects, "Its tasks; none for a system that is not installed."),
         must("files", Kind::Objects, "Templates of what is put into the written system."),
     ],
     open: true,
@@ -27,12 +28,12 @@ static PROFILE: Schema = Schema {
 
 static RENDERED: Schema = Schema {
     name: "Rendered",
-    about: "Every file that would be put into this host's system.",
+    about: "Every text that would be served to this host, and every file that would be put into its system.",
     fields: &[
         must("profile", Kind::Text, "The profile's name."),
         must("host", Kind::Text, "The host's name."),
         must("files", Kind::Objects, "Path, mode and content."),
-        must("workflow", Kind::Objects, "The profile's tasks."),
+        may("workflow", Kind::Objects, "The profile's tasks; none for a system that is not installed."),
     ],
     open: false,
 };
@@ -74,8 +75,6 @@ async fn render(call: Call) -> Result<Value, Error> {
         call.state.catalog.get(&name).ok_or_else(|| {
             Error::NotFound(format!("There is no profile {}.", rackberry_core::text::clean(&name, 60)))
         })?;
-    let plan = actions::example(&host, profile);
-    let files = answers::render(&plan, &host, "http://192.0.2.1", "TOKEN")
-        .map_err(|error| Error::Invalid(crate::chain(&error)))?;
+    let files = actions::preview(&host, profile)?;
     Ok(object!({ "profile": profile.name, "host": host.name, "files": files, "workflow": profile.workflow }))
 }

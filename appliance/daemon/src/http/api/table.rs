@@ -137,9 +137,10 @@ pub(super) const fn may(name: &'static str, kind: Kind, about: &'static str) -> 
 
 /// Every row.
 pub fn all() -> impl Iterator<Item = &'static Route> {
-    let nouns: [&'static [Route]; 12] = [
+    let nouns: [&'static [Route]; 13] = [
         super::hosts::ROUTES,
         super::installs::ROUTES,
+        super::live::ROUTES,
         super::power::ROUTES,
         super::images::ROUTES,
         super::profiles::ROUTES,

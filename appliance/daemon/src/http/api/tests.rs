@@ -415,6 +415,9 @@ async fn every_answer_is_as_described() {
     live.call("showStatus", "/v1/status", "").await;
     live.call("enrolHosts", "/v1/hosts", "{\"list\": \"52:54:00:77:00:01 node-a\"}").await;
     live.call("changeHost", "/v1/hosts/node-a", "{\"tags\": [\"rack-1\"], \"policy\": \"local-disk\"}").await;
+    let set = live.call("setLive", "/v1/hosts/node-a/live", "{\"profile\": \"rescue\"}").await;
+    assert_eq!(set["title"], "Rescue");
+    live.call("unsetLive", "/v1/hosts/node-a/live", "").await;
     let wired = "{\"power\": \"gpio\", \"power_pin\": 17, \"power_kind\": \"relay\"}";
     live.call("changeHost", "/v1/hosts/node-a", wired).await;
     let off = live.call("switchPower", "/v1/hosts/node-a/power", "{\"verb\": \"off\"}").await;

@@ -117,6 +117,14 @@ fn words(kind: &EventKind) -> (Tone, String, String) {
             (tone, format!("{}: failed.", task(name)), message.to_string())
         }
         EventKind::TaskTimedOut { task: name } => (Tone::Bad, format!("{}: took too long.", task(name)), none()),
+        EventKind::InstallerStage { stage, detail } => (Tone::Busy, format!("Installer: {stage}."), detail.to_string()),
+        EventKind::InstallerLost { task: name, .. } => {
+            (Tone::Bad, format!("{}: the machine restarted before it was done.", task(name)), none())
+        }
+        EventKind::LiveSet { profile } => {
+            (Tone::Plain, format!("Boots {profile} from the network from now on."), none())
+        }
+        EventKind::LiveUnset => (Tone::Plain, "Boots no system of its own from the network any more.".into(), none()),
         EventKind::Resumed => (Tone::Busy, "Resumed.".into(), none()),
         EventKind::Cancelled { reason } => (Tone::Warning, "Install stopped.".into(), reason.to_string()),
         EventKind::FirstBoot { address } => (Tone::Good, "The installed system is up.".into(), address.to_string()),

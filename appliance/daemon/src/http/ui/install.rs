@@ -6,13 +6,13 @@ use crate::{
         actions::{self, InstallRequest},
         error::Error,
     },
-    inventory::HostEntry,
+    inventory::{HostEntry, Snapshot},
 };
 use http::StatusCode;
 use rackberry_core::{
     hardware::{Disk, Facts, size},
     image::{Image, ImageKind},
-    profile::{Parameter, ParameterKind, Profile},
+    profile::{Parameter, ParameterKind, Profile, Way},
     status::Condition,
     task::DiskRule,
 };
@@ -114,17 +114,19 @@ fn dialog(visit: &Visit, entry: &HostEntry, choice: Choice) -> InstallDialog {
     let state = &visit.ask.state;
     let snapshot = state.inventory.snapshot();
     let host = &entry.host;
-    let image_of = |profile: &Profile| snapshot.image_by_name(&profile.image).cloned();
+    // Of several, the first is the one with the system itself.
+    let image_of = |profile: &Profile| profile.needs().next().and_then(|name| snapshot.image_by_name(name)).cloned();
     let profiles: Vec<ProfileChoice> = state
         .catalog
         .iter()
+        .filter(|profile| profile.way != Way::Live)
         .map(|profile| {
             let image = image_of(profile);
             ProfileChoice {
                 id: profile.name.clone(),
                 name: profile.title.clone(),
                 note: image.as_ref().map(|i| format!("on the box, {}", size(i.size_bytes))).unwrap_or_default(),
-                refusal: refusal(entry, profile, image.as_deref()).unwrap_or_default(),
+                refusal: refusal(&snapshot, entry, profile).unwrap_or_default(),
             }
         })
         .collect();
@@ -149,7 +151,7 @@ fn dialog(visit: &Visit, entry: &HostEntry, choice: Choice) -> InstallDialog {
             .map(|parameter| field(parameter, &choice, wrong(&format!("p.{}", parameter.name))))
             .collect(),
         disks: disks(entry, image.as_deref()),
-        checks: chosen.as_deref().map(|profile| checks(entry, profile, image.as_deref(), off)).unwrap_or_default(),
+        checks: chosen.as_deref().map(|profile| checks(&snapshot, entry, profile, off)).unwrap_or_default(),
         profile: chosen.map(|profile| profile.name.clone()).unwrap_or_default(),
         disk_problem: wrong("disk"),
         confirm_problem: wrong("confirm"),
@@ -189,11 +191,13 @@ fn chosen(entry: &HostEntry, profiles: &[ProfileChoice], wanted: &str) -> Option
 }
 
 /// Why a profile cannot be installed on this host.
-fn refusal(entry: &HostEntry, profile: &Profile, image: Option<&Image>) -> Option<String> {
-    match image {
-        None => return Some(format!("Its image \"{}\" is not on this box yet.", profile.image)),
-        Some(image) if image.kind != ImageKind::Disk => return Some("Its image is no disk image.".to_owned()),
-        Some(_) => {}
+fn refusal(snapshot: &Snapshot, entry: &HostEntry, profile: &Profile) -> Option<String> {
+    if let Some(missing) = actions::missing(snapshot, profile) {
+        return Some(missing);
+    }
+    let written = profile.needs().next().filter(|_| profile.way == Way::Image);
+    if written.and_then(|name| snapshot.image_by_name(name)).is_some_and(|image| image.kind != ImageKind::Disk) {
+        return Some("Its image is no disk image.".to_owned());
     }
     match actions::check(&entry.host, profile, &DiskRule::Only) {
         Err(Error::Fields(wrong)) => wrong.into_iter().find(|(field, _)| field == "profile").map(|(_, text)| text),
@@ -210,6 +214,7 @@ fn field(parameter: &Parameter, choice: &Choice, problem: String) -> ParamField 
             ParamKind::Choice(parameter.choices.iter().map(|choice| (choice.clone(), choice.clone())).collect())
         }
         ParameterKind::Lines | ParameterKind::SshKeys => ParamKind::Lines,
+        ParameterKind::Password => ParamKind::Secret,
     };
     ParamField {
         name: parameter.name.clone(),
@@ -276,11 +281,11 @@ fn unfit(disk: &Disk, image: Option<&Image>) -> String {
     }
 }
 
-fn checks(entry: &HostEntry, profile: &Profile, image: Option<&Image>, off: bool) -> Vec<Check> {
+fn checks(snapshot: &Snapshot, entry: &HostEntry, profile: &Profile, off: bool) -> Vec<Check> {
     let mut checks = Vec::new();
     let mut add = |outlook, word: &str, note: String| checks.push(Check { outlook, word: word.to_owned(), note });
     if let Some(facts) = &entry.host.facts {
-        let fits = refusal(entry, profile, image).is_none();
+        let fits = refusal(snapshot, entry, profile).is_none();
         let needs = format::memory(profile.min_memory_mb << 20);
         add(
             if fits { Outlook::Good } else { Outlook::Bad },
@@ -291,9 +296,11 @@ fn checks(entry: &HostEntry, profile: &Profile, image: Option<&Image>, off: bool
             add(Outlook::Open, "Secure Boot", "on; the installed system has to be signed".to_owned());
         }
     }
-    match image {
-        Some(image) => add(Outlook::Good, "Image", format!("{}, {}, on the box", image.name, size(image.size_bytes))),
-        None => add(Outlook::Bad, "Image", format!("{} is not on the box", profile.image)),
+    for name in profile.needs() {
+        match snapshot.image_by_name(name) {
+            Some(image) => add(Outlook::Good, "Image", format!("{name}, {}, on the box", size(image.size_bytes))),
+            None => add(Outlook::Bad, "Image", format!("{name} is not on the box")),
+        }
     }
     match &entry.ram {
         Some(_) => add(Outlook::Good, "Network boot", "in the RAM OS now, so it begins at once".to_owned()),

@@ -2,7 +2,7 @@
 
 use super::{Visit, form, history, reply, session, view};
 use crate::{
-    http::{State, api, error::Error},
+    http::{State, actions, api, error::Error},
     inventory::EventFilter,
 };
 use http::StatusCode;
@@ -43,7 +43,8 @@ async fn storage(state: &State, images: &[&Image]) -> (u64, u64) {
 
 fn image_row(state: &State, image: &Image) -> ImageRow {
     let snapshot = state.inventory.snapshot();
-    let users: Vec<_> = state.catalog.iter().filter(|profile| profile.image == image.name.as_str()).collect();
+    let users: Vec<_> =
+        state.catalog.iter().filter(|profile| profile.needs().any(|name| name == image.name.as_str())).collect();
     let runs_it = |entry: &&std::sync::Arc<crate::inventory::HostEntry>| {
         let installed = entry.host.installed.as_ref();
         installed.is_some_and(|installed| users.iter().any(|profile| profile.name == installed.profile.as_str()))
@@ -94,7 +95,7 @@ pub(super) fn profiles(visit: &Visit) -> Response {
     let snapshot = state.inventory.snapshot();
     let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
     let row = |profile: &rackberry_core::profile::Profile| {
-        let image = snapshot.image_by_name(&profile.image);
+        let image = profile.needs().next().and_then(|name| snapshot.image_by_name(name));
         let runs_it = |entry: &&std::sync::Arc<crate::inventory::HostEntry>| {
             entry.host.installed.as_ref().is_some_and(|installed| installed.profile.as_str() == profile.name)
         };
@@ -102,15 +103,12 @@ pub(super) fn profiles(visit: &Visit) -> Response {
             id: profile.name.clone(),
             name: profile.title.clone(),
             summary: view::sentence(&profile.description),
-            method: "Writes a disk image".to_owned(),
+            method: actions::method(profile.way).to_owned(),
             arches: profile.arch.to_string(),
             min_memory_bytes: profile.min_memory_mb << 20,
             min_disk_bytes: image.and_then(|image| image.raw_bytes).unwrap_or(0),
             params: count(profile.parameters.len()),
-            missing: match image {
-                Some(_) => String::new(),
-                None => format!("Import its image under the name {}.", profile.image),
-            },
+            missing: actions::missing(&snapshot, profile).unwrap_or_default(),
             hosts: count(snapshot.hosts.values().filter(runs_it).count()),
             changed: state.state_dir.join("catalog").join(&profile.name).is_dir(),
         }
@@ -128,7 +126,7 @@ pub(super) async fn activity(visit: &Visit) -> Response {
     let snapshot = state.inventory.snapshot();
     let host = match visit.ask.query.get("host") {
         "" => None,
-        name => match crate::http::actions::find_host(state, name) {
+        name => match actions::find_host(state, name) {
             Ok(host) => Some(host),
             Err(error) => return visit.failed(&error, Some(("Activity", "/activity".to_owned()))),
         },
