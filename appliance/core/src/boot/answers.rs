@@ -3,11 +3,13 @@
 //! Templates see `host` (`name`, `mac`, `macs`, `uuid`, `serial`, `arch`, `firmware`), `box` (`url`, `address`), `answers` (the address
 //! below which this boot finds its answers), `install` (`id`, `token`, `report_url`), `profile` (`name`, `title`), `disk` (`path`,
 //! `name`, `serial`, `wwn`, `model`, `size_bytes`: the one that may be erased), `media[NAME]` (a medium's address) and `p.<parameter>`.
+//! `network` with `network_config(FORMAT)` and `network_files(FORMAT)` is the installed system's network (`boot::network`).
 //! Filters: `sh` quotes for a POSIX shell, `json` writes a JSON (and so YAML) value, `lines` splits at line ends without empty
 //! ones, `preseed` makes one debconf value, `ks` one word of a kickstart command, `xml` escapes.
 
 use super::{
     args::{BadArgument, KernelArgs},
+    network::{Format, Network, NetworkFile},
     script::BootFiles,
 };
 use crate::{
@@ -19,7 +21,7 @@ use crate::{
     task::SeedFile,
     text::HostName,
 };
-use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, context, syntax::SyntaxConfig};
+use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, context, syntax::SyntaxConfig, value::Serde};
 use std::collections::BTreeMap;
 
 /// A template that could not be rendered.
@@ -213,6 +215,8 @@ pub fn check(subject: Subject<'_>, occasion: Occasion<'_>, files: &[FileTemplate
 
 fn values(subject: Subject<'_>, occasion: Occasion<'_>) -> Value {
     let Occasion { host, box_url, token } = occasion;
+    // What is wrong with a value was said when it was given.
+    let network = host.mac().and_then(|mac| Network::read(subject.parameters, mac, &host.macs).ok());
     let address = box_url.trim_start_matches("http://").trim_start_matches("https://");
     let address = address.rsplit_once(':').map_or(address, |(address, _)| address);
     let disk = |disk: &Disk| {
@@ -252,7 +256,23 @@ fn values(subject: Subject<'_>, occasion: Occasion<'_>) -> Value {
         disk => subject.disk.map(disk),
         media => Value::from_pairs(media),
         p => Value::from(subject.parameters.clone()),
+        network => network.as_ref().map(|network| Value::from(Serde(network.values()))),
+        network_config => network.clone().map(|network| {
+            Value::from_function(move |format: String| Ok(network.config(format_of(&format)?)))
+        }),
+        network_files => network.map(|network| {
+            Value::from_function(move |format: String| {
+                let files: Vec<NetworkFile> = network.files(format_of(&format)?);
+                Ok(Value::from(Serde(files)))
+            })
+        }),
     }
+}
+
+fn format_of(name: &str) -> Result<Format, minijinja::Error> {
+    name.parse().map_err(|error| {
+        minijinja::Error::new(minijinja::ErrorKind::InvalidOperation, "a network format is wanted").with_source(error)
+    })
 }
 
 fn environment<'a>() -> Environment<'a> {

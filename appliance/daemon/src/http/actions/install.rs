@@ -100,6 +100,7 @@ pub async fn install(
         .inventory
         .transact(move |tx| {
             let known = tx.host(host).ok_or_else(|| Error::NotFound(format!("There is no host {host}.")))?;
+            plan::network(&known, &parameters)?;
             let disk = check(&known, &profile, &rule)?;
             if let Some(disk) = &disk
                 && !disk.content.blank

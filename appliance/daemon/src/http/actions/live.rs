@@ -34,6 +34,7 @@ pub async fn set_live(
     }
     super::install::fits(host, &profile)?;
     let parameters = plan::parameters(&profile, given)?;
+    plan::network(host, &parameters)?;
     let boot = plan::freeze(state, &profile).await?.boot;
     let boot = boot.ok_or_else(|| field("profile", format!("{} boots nothing.", profile.title)))?;
     let by = match &actor {

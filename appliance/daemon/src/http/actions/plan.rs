@@ -3,6 +3,7 @@
 use super::{State, field};
 use crate::{card, http::error::Error, inventory::Snapshot};
 use rackberry_core::{
+    boot::network::Network,
     host::Host,
     image::{Compression, Digest, Image, ImageKind},
     install::{PlannedBoot, PlannedFile, PlannedImage, PlannedInitrd},
@@ -21,6 +22,17 @@ pub(super) fn profile(state: &State, name: &str) -> Result<Arc<Profile>, Error> 
         .get(name)
         .cloned()
         .ok_or_else(|| field("profile", format!("There is no profile \"{}\".", rackberry_core::text::clean(name, 60))))
+}
+
+/// Whether the network that the parameters ask for can be had on this host.
+///
+/// # Errors
+/// Each parameter at fault with its sentence.
+pub(super) fn network(host: &Host, parameters: &BTreeMap<String, String>) -> Result<(), Error> {
+    let Some(mac) = host.mac() else { return Ok(()) };
+    Network::read(parameters, mac, &host.macs)
+        .map(drop)
+        .map_err(|wrong| Error::Fields(wrong.into_iter().map(|(name, text)| (format!("p.{name}"), text)).collect()))
 }
 
 /// The values it runs with; a password is its hash from here on.
