@@ -99,7 +99,7 @@ cache=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/rackberry
 key=$({
     printf '%s\n' "$family" "$suite" "$mirror" "$kernel" "$include" "$name" "$form" "$initramfs" "$repo" "$release"
     [ -z "$keys" ] || cat "$keys"
-    [ -z "$files" ] || (cd "$files" && find . -exec stat -c '%n %f %u %g' {} + | sort && find . -type f -print0 | sort -z | xargs -0r sha256sum)
+    [ -z "$files" ] || (cd "$files" && find . -exec stat -c "%N %f %u %g" {} + | sort && find . -type f -print0 | sort -z | xargs -0r sha256sum)
     (cd "$here" && find . -type f -print0 | sort -z | xargs -0 sha256sum)
 } | sha256sum | cut -c1-16)
 kept=$cache/ramroot-$key

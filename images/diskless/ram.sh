@@ -167,7 +167,7 @@ ram_room() { # BYTES WHAT
     ram_need=$(($1 * 6 / 5 / 1024))
     ram_have=$(ram_free_kb)
     [ "$ram_have" -lt "$ram_need" ] || return 0
-    ram_why="too little memory: $2 takes $((ram_need / 1024)) MB with a fifth to spare, and $((ram_have / 1024)) MB are free"
+    ram_why="too little memory for $2: with a fifth to spare that is $((ram_need / 1024)) MB, and $((ram_have / 1024)) MB are free"
     return 1
 }
 
