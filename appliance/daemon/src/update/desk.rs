@@ -3,13 +3,13 @@
 
 use super::{
     client::{self, ClientError, Given},
+    upload::{PART, Upload},
     words::{Answer, Ask, Status, Step},
 };
-use rackberry_core::update::{Header, LONGEST_HEADER, Version};
+use rackberry_core::update::{Header, Version};
 use serde::Serialize;
 use std::{
-    fs::{self, File},
-    io::{self, Write as _},
+    fs, io,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -22,13 +22,10 @@ use tokio::{
 /// Below the state folder, in the store.
 const FOLDER: &str = "update";
 const BUNDLE: &str = "bundle";
-const PART: &str = "bundle.part";
 const HEADER: &str = "bundle.json";
 /// What a stick gives at once, in bytes, and how long that may take.
 const PIECE: usize = 256 << 10;
 const PATIENCE: Duration = Duration::from_secs(60);
-/// The store keeps so much for others, in bytes.
-const RESERVE: u64 = 16 << 20;
 
 /// Where the bundle is kept that waits to be installed.
 #[must_use]
@@ -118,17 +115,6 @@ struct Inner {
     turn: Arc<Mutex<()>>,
 }
 
-/// An upload under way; dropped before its end, it leaves nothing behind.
-#[derive(Debug)]
-pub struct Upload {
-    file: File,
-    path: PathBuf,
-    written: u64,
-    most: u64,
-    finished: bool,
-    _turn: OwnedMutexGuard<()>,
-}
-
 impl Updates {
     /// With the helper's socket; without one this is no card.
     #[must_use]
@@ -176,15 +162,7 @@ impl Updates {
         let turn = inner.turn()?;
         inner.drop_kept()?;
         inner.work.send_replace(None);
-        let path = inner.folder.join(PART);
-        let wrap = |doing, path: &Path| {
-            let path = path.to_owned();
-            move |source| UpdatesError::File { doing, path, source }
-        };
-        fs::create_dir_all(&inner.folder).map_err(wrap("create", &inner.folder))?;
-        let file = File::create(&path).map_err(wrap("create", &path))?;
-        let most = super::medium::Layout::of_the_card().slot_bytes + super::SIGNED_AT + LONGEST_HEADER as u64;
-        Ok(Upload { file, path, written: 0, most, finished: false, _turn: turn })
+        Upload::begin(&inner.folder, turn)
     }
 
     /// Keeps what was uploaded, if the helper would take it; else nothing of it stays.
@@ -193,14 +171,7 @@ impl Updates {
     /// [`UpdatesError`], with the reason in the helper's words.
     pub async fn keep(&self, mut upload: Upload) -> Result<Kept, UpdatesError> {
         let inner = self.inner()?;
-        let bundle = inner.folder.join(BUNDLE);
-        let wrap = |doing, path: &Path| {
-            let path = path.to_owned();
-            move |source| UpdatesError::File { doing, path, source }
-        };
-        upload.file.sync_all().map_err(wrap("write", &upload.path))?;
-        fs::rename(&upload.path, &bundle).map_err(wrap("rename", &upload.path))?;
-        upload.finished = true;
+        let bytes = upload.finish(&inner.folder.join(BUNDLE))?;
         let checked = client::ask(&inner.socket, &Ask::Check, &mut |_, _, _| {}).await;
         let header = match checked {
             Ok(Answer::Checked(header)) => *header,
@@ -213,10 +184,10 @@ impl Updates {
                 return Err(error.into());
             }
         };
-        let kept = Kept { header, bytes: upload.written };
+        let kept = Kept { header, bytes };
         let path = inner.folder.join(HEADER);
-        let json = serde_json::to_vec(&kept.header).map_err(|error| wrap("write", &path)(error.into()))?;
-        fs::write(&path, json).map_err(wrap("write", &path))?;
+        let write = || fs::write(&path, serde_json::to_vec(&kept.header)?);
+        write().map_err(|source| UpdatesError::File { doing: "write", path: path.clone(), source })?;
         Ok(kept)
     }
 
@@ -376,35 +347,5 @@ impl Inner {
             }
             drop(turn);
         });
-    }
-}
-
-impl Upload {
-    /// Takes the next bytes. Blocks on the disk: call it off the runtime.
-    ///
-    /// # Errors
-    /// [`UpdatesError::TooLarge`], [`UpdatesError::Full`], or what the disk said.
-    pub fn write(&mut self, bytes: &[u8]) -> Result<(), UpdatesError> {
-        self.written += bytes.len() as u64;
-        if self.written > self.most {
-            return Err(UpdatesError::TooLarge { most: self.most });
-        }
-        let wrap = |source| UpdatesError::File { doing: "write", path: self.path.clone(), source };
-        let room = rustix::fs::fstatvfs(&self.file).map_err(|error| wrap(error.into()))?;
-        if room.f_bavail.saturating_mul(room.f_frsize) < RESERVE + bytes.len() as u64 {
-            return Err(UpdatesError::Full);
-        }
-        self.file.write_all(bytes).map_err(|source| match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => UpdatesError::Full,
-            _ => wrap(source),
-        })
-    }
-}
-
-impl Drop for Upload {
-    fn drop(&mut self) {
-        if !self.finished {
-            let _ = fs::remove_file(&self.path);
-        }
     }
 }

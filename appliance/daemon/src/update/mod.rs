@@ -15,6 +15,7 @@
 //! | `client` | the daemon's end of it |
 //! | `gate` | on trial: looks at the box's health, and says so to the helper |
 //! | `desk` | what page, API and display ask: the bundle that is kept, its way into the slot |
+//! | `upload` | a bundle on its way into the store, from page, command line or stick |
 //! | `order` | somebody orders an update or a roll-back: may it begin now? |
 //!
 //! The daemon runs as a user of its own and writes no card. Only `helper` does, and it believes nobody: it verifies
@@ -33,14 +34,16 @@ mod record;
 mod stick;
 #[cfg(test)]
 pub(crate) mod tests;
+mod upload;
 mod words;
 mod write;
 
 pub use bundle::{Bundle, BundleError, Key, SIGNED_AT, verify};
 pub use client::ClientError;
-pub use desk::{Brought, Kept, Updates, UpdatesError, Upload, View, Work, bundle_path};
+pub use desk::{Brought, Kept, Updates, UpdatesError, View, Work, bundle_path};
 pub use gate::{Probe, sentence, watch};
 pub use helper::{Setup, SetupError, run};
 pub use order::{OrderError, install, roll_back};
 pub use plugged::{ALARMS, STICK, watch_sticks};
+pub use upload::Upload;
 pub use words::{Last, Other, OtherState, Outcome, Status, Step};
