@@ -9,7 +9,8 @@
 //! - [`card`]: the SD card in a machine of its own.
 //! - [`appliance`]: the program under test, started, killed and started again on one state directory.
 //! - [`dnsmasq`]: a foreign server on the same network, to prove the tests on and to stand beside.
-//! - [`fake_host`]: a machine without hardware; [`fake_agent`] is its agent, [`dice`] are its luck.
+//! - [`fake_host`]: a machine without hardware; [`fake_agent`] is its agent, [`life`] what it goes
+//!   through, [`dice`] are its luck.
 //! - [`loader_config`]: what a PXELINUX or GRUB configuration makes a machine do.
 //! - [`crowd`]: many machines on one interface, side by side.
 //! - [`site`]: the box, the hosts' side of a cable and stand-ins for served files; [`local_api`] asks the box.
@@ -29,6 +30,7 @@ pub mod dnsmasq;
 pub mod fake_agent;
 pub mod fake_host;
 pub mod leftovers;
+pub mod life;
 pub mod loader_config;
 pub mod local_api;
 pub mod mdns;
@@ -47,8 +49,9 @@ pub use console::Console;
 pub use crowd::{Crowd, side_by_side};
 pub use dice::Dice;
 pub use dnsmasq::Dnsmasq;
-pub use fake_agent::{FakeAgent, Faults, Life};
+pub use fake_agent::FakeAgent;
 pub use fake_host::FakeHost;
+pub use life::{Faults, Life};
 pub use local_api::LocalApi;
 pub use netns::{Netns, output};
 pub use pxe::PxeClient;

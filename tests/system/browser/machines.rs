@@ -17,8 +17,9 @@ use std::{
     time::{Duration, Instant},
 };
 use system_tests::{
+    Faults, Life,
     appliance::Appliance,
-    fake_agent::{FakeAgent, Faults, Life, Said, Verdict},
+    fake_agent::{FakeAgent, Said, Verdict},
     fake_host::{FakeHost, Script, disk},
     local_api::LocalApi,
     site::{self, BOOT, ROOM_LINK, Site},
