@@ -21,15 +21,17 @@ for name in page $sockets; do check "rackberry-$name.socket is active" systemctl
 systemctl start rackberry-net-up.service
 check 'net-up chose its own address on the silent link' sh -c 'ip -4 -o address | grep -q "inet 192.168.77.1/24 "'
 main=$(systemctl show -P MainPID rackberry.service)
+check 'the daemon may read what net-up was told of' nsenter -t "$main" -m setpriv --reuid "$(stat -c %u "/proc/$main")" \
+    --clear-groups test -r /run/rackberry-net-up/lease
 check 'it runs as a user of its own' test "$(stat -c %u "/proc/$main")" -ge 1000
 check 'no thread has a capability' sh -c "! grep -h '^Cap\(Eff\|Prm\|Amb\|Inh\)' /proc/$main/task/*/status | grep -v 0000000000000000"
 say "threads: $(grep -l ^CapEff "/proc/$main/task"/*/status | wc -l)"
 say "exposure: $(systemd-analyze security --no-pager rackberry.service | tail -n 1)"
 
 before=$(number)
-# With the other sockets down nothing but the page can start it.
-systemctl stop rackberry.service
-for name in $sockets; do systemctl stop "rackberry-$name.socket"; done
+# With the other sockets down nothing but the page can start it. All at once: a packet that waits in one of them would start it again.
+# shellcheck disable=SC2046 # words are what is wanted
+systemctl stop rackberry.service $(for name in $sockets; do echo "rackberry-$name.socket"; done)
 check 'it stopped in order' test "$(systemctl show -P Result rackberry.service) $(systemctl show -P ExecMainStatus rackberry.service)" = 'success 0'
 check 'it is stopped' test "$(systemctl is-active rackberry.service)" = inactive
 check 'the page starts it' answered "$(fetch)"
