@@ -3,6 +3,7 @@
 use crate::{card::Card, leftovers, netns::output};
 use anyhow::{Context, Result};
 use std::{
+    fs::File,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Command,
@@ -48,6 +49,25 @@ impl Forge {
         let _ = std::fs::remove_file(&path);
         std::fs::write(&path, format!("#!/bin/sh\n{lines}\n"))?;
         Ok(std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?)
+    }
+
+    /// A USB stick with one FAT partition that holds this file under the name by which boxes look for it.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn stick(&self, bundle: &Path) -> Result<PathBuf> {
+        const START: u64 = 1 << 20;
+        let stick = self.folder.path().join("stick");
+        let blocks = std::fs::metadata(bundle)?.len().div_ceil(1 << 20) * 1024 + 4096;
+        File::create(&stick)?.set_len(START + blocks * 1024)?;
+        let table = self.folder.path().join("table");
+        std::fs::write(&table, format!("label: dos\nstart={}, type=c\n", START / 512))?;
+        output(Command::new("sfdisk").arg("--quiet").arg(&stick).stdin(File::open(table)?))?;
+        let mut format = Command::new("mkfs.vfat");
+        output(format.args(["--offset", &(START / 512).to_string()]).arg(&stick).arg(blocks.to_string()))?;
+        let place = format!("{}@@{START}", stick.display());
+        output(Command::new("mcopy").args(["-i", &place]).arg(bundle).arg("::rackberry-update.bin"))?;
+        Ok(stick)
     }
 
     /// The bundle of the root as it is now.

@@ -109,7 +109,7 @@ impl Card {
     /// When the kernel's arguments cannot be read.
     pub fn machine(&self, firmware: Firmware) -> Result<Builder> {
         // QEMU's Pi resets itself as soon as its watchdog is started.
-        self.machine_with(firmware, &["rackberry.nowatchdog"])
+        self.machine_with(firmware, &["rackberry.nowatchdog", "rackberry.shell"])
     }
 
     /// QEMU's own board with a watchdog that resets it, as a Pi has one.
@@ -117,7 +117,7 @@ impl Card {
     /// # Errors
     /// As [`Card::machine`].
     pub fn watched_machine(&self) -> Result<Builder> {
-        Ok(self.machine_with(Firmware::ArmKernel, &[])?.extra(&["-device", "i6300esb"]))
+        Ok(self.machine_with(Firmware::ArmKernel, &["rackberry.shell"])?.extra(&["-device", "i6300esb"]))
     }
 
     /// With these words on the kernel's command line beside the usual ones.
@@ -130,8 +130,8 @@ impl Card {
         // The card's consoles are a Pi's; the kernel gives up at the first of them that a board lacks.
         let usual = cmdline.split_whitespace().filter(|word| !word.starts_with("console="));
         let console = if firmware == Firmware::Pi3Kernel { "console=ttyS1,115200" } else { "console=ttyAMA0" };
-        let own = [console, "rackberry.shell"];
-        let append = own.into_iter().chain(words.iter().copied()).chain(usual).collect::<Vec<_>>();
+        let own = words.iter().copied().chain([console]);
+        let append = own.chain(usual).collect::<Vec<_>>();
         let (kernel, initramfs) = (file("vmlinuz"), file("initramfs.img"));
         // The same address at each start, as the same board would have: neighbours remember it.
         let builder = Vm::builder(firmware).disk_file(self.path()).memory(512).mac(Some("52:54:00:77:0c:00"));
@@ -139,7 +139,8 @@ impl Card {
         Ok(if firmware == Firmware::Pi3Kernel {
             builder.extra(&["-dtb", &file("bcm2837-rpi-3-b.dtb")])
         } else {
-            builder
+            // Where sticks are plugged in.
+            builder.extra(&["-device", "qemu-xhci"])
         })
     }
 }

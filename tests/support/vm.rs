@@ -162,6 +162,17 @@ impl Vm {
         self.explain_mut(|vm| vm.qmp.execute(command, arguments))
     }
 
+    /// Plugs a USB stick with this image in, which is written to; the machine needs a USB controller.
+    ///
+    /// # Errors
+    /// When the machine refuses or is gone.
+    pub fn plug_stick(&mut self, image: &Path) -> Result<()> {
+        let file = json!({ "driver": "file", "filename": image });
+        self.control("blockdev-add", json!({ "driver": "raw", "node-name": "stick", "file": file }))?;
+        let device = json!({ "driver": "usb-storage", "id": "stick", "drive": "stick", "removable": true });
+        self.control("device_add", device).map(drop)
+    }
+
     fn explain_mut<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         let result = work(self);
         self.explain(result)
