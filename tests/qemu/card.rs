@@ -11,10 +11,10 @@ use std::{
     io::ErrorKind,
     net::{Ipv4Addr, SocketAddrV4, TcpStream},
     process::{Command, Output},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 use system_tests::{
-    Card, Dice, Firmware, Netns, Vm,
+    Card, Dice, Firmware, Netns, TimeServer, Vm,
     card::{Remote, shell},
     mdns::Neighbour,
     netns::output,
@@ -65,9 +65,12 @@ fn remote<'a>(ns: &'a Netns, vm: &mut Vm) -> Result<Remote<'a>> {
 
 #[test]
 fn it_boots_read_only_and_installs_a_machine_from_blank_disk_to_its_own_disk() -> Result<()> {
-    let (ns, card) = (network()?, Card::new(SIZE, SETTINGS)?);
+    let (ns, card) = (network()?, Card::new(SIZE, &format!("{SETTINGS}[time]\nntp = [\"192.168.77.2\"]\n"))?);
+    let time = ns.enter(|| TimeServer::at(Ipv4Addr::new(192, 168, 77, 2)))?;
     let began = Instant::now();
-    let mut vm = card.machine(Firmware::ArmKernel)?.start(&ns, "box")?;
+    // A clock chip that knows nothing, as on a Pi.
+    let clockless = card.machine(Firmware::ArmKernel)?.extra(&["-rtc", "base=2020-01-01"]);
+    let mut vm = clockless.start(&ns, "box")?;
     let seconds = ready(&ns, &vm, 0)?;
     println!("card: ready {seconds} s after its kernel's start, {} s after power-on", began.elapsed().as_secs());
     vm.wait_for("one-time code", LIMIT)?;
@@ -89,6 +92,23 @@ fn it_boots_read_only_and_installs_a_machine_from_blank_disk_to_its_own_disk() -
         "port 22 of a box whose settings say nothing of SSH: {refused:?}"
     );
     println!("card: root and boot partition read-only, the store {store} MB of a card of {} MB", SIZE >> 20);
+
+    let helper = "grep -h ^Cap[PB] $(grep -ls clock-helper /proc/[0-9]*/cmdline | sed 's/cmdline/status/') 2>/dev/null; \
+                  test -L /etc/resolv.conf -a -e /etc/resolv.conf && echo NAMES";
+    let said = shell(&mut vm, helper, LIMIT)?;
+    // CAP_SYS_TIME alone, now and whatever it starts.
+    ensure!(said.matches("0000000002000000").count() == 2 && said.contains("NAMES"), "the clock's helper: {said}");
+    let until = Instant::now() + LIMIT;
+    loop {
+        let theirs = shell(&mut vm, "date +%s", LIMIT)?.trim().parse::<u64>()?;
+        let ours = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+        if theirs.abs_diff(ours) < 60 {
+            break;
+        }
+        ensure!(Instant::now() < until, "its clock says {theirs}, not {ours}, after {} questions", time.asked());
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    println!("card: its clock is set {} s after power-on, by {} questions", began.elapsed().as_secs(), time.asked());
 
     let remote = remote(&ns, &mut vm)?;
     let began = Instant::now();
@@ -302,14 +322,31 @@ fn it_falls_back_to_the_other_slot_and_keeps_what_it_acknowledged_through_power_
     Ok(())
 }
 
+/// Logs in at the console's prompt.
+fn log_in(vm: &mut Vm, name: &str, password: &str) -> Result<()> {
+    let mark = vm.console().mark();
+    // A fresh prompt, whatever was said over the last one.
+    vm.type_text("\n")?;
+    vm.wait_after(mark, "login:", LIMIT)?;
+    vm.type_text(&format!("{name}\n"))?;
+    vm.wait_after(mark, "Password:", LIMIT)?;
+    vm.type_text(&format!("{password}\n"))
+}
+
 #[test]
-fn it_boots_on_a_raspberry_pi_3_from_its_card_slot() -> Result<()> {
+fn it_boots_on_a_raspberry_pi_3_from_its_card_slot_and_asks_on_the_console_for_a_password() -> Result<()> {
     let visitor = Visitor::new()?;
-    let (ns, card) = (network()?, Card::new(SIZE, &format!("{SETTINGS}[box]\nssh = true\nssh_passwords = true\n"))?);
+    let people =
+        "[box]\nssh = true\nssh_passwords = true\n[[box.user]]\nname = \"root\"\npassword = \"a rack of berries\"\n";
+    let (ns, card) = (network()?, Card::new(SIZE, &format!("{SETTINGS}{people}"))?);
     let began = Instant::now();
-    let mut vm = card.machine(Firmware::Pi3Kernel)?.start(&ns, "box")?;
+    let mut vm = card.machine_with(Firmware::Pi3Kernel, &["rackberry.nowatchdog"])?.start(&ns, "box")?;
     let seconds = ready(&ns, &vm, 0)?;
     println!("card: Pi 3: ready {seconds} s after its kernel's start, {} s after power-on", began.elapsed().as_secs());
+    let mark = vm.console().mark();
+    log_in(&mut vm, "root", "a rack of cherries")?;
+    vm.wait_after(mark, "Login incorrect", LIMIT)?;
+    log_in(&mut vm, "root", "a rack of berries")?;
     let said = shell(&mut vm, "cat /run/card/env /sys/firmware/devicetree/base/model; echo; ls /dev/watchdog", LIMIT)?;
     for wanted in ["DISK=/dev/mmcblk0", "Raspberry Pi 3 Model B", "\n/dev/watchdog"] {
         ensure!(said.contains(wanted), "{wanted} is not in {said}");

@@ -14,6 +14,7 @@
 //! - [`loader_config`]: what a PXELINUX or GRUB configuration makes a machine do.
 //! - [`crowd`]: many machines on one interface, side by side.
 //! - [`site`]: the box, the hosts' side of a cable and stand-ins for served files; [`local_api`] asks the box.
+//! - [`time_server`]: tells this machine's time.
 //! - [`slow_disk`]: a folder whose reads stall and fail.
 //! - [`pxe`]: a network-boot client written from the RFCs alone, sharing no code with the server it checks.
 //!
@@ -40,6 +41,7 @@ pub mod qmp;
 pub mod rack;
 pub mod site;
 pub mod slow_disk;
+pub mod time_server;
 pub mod vm;
 pub mod wire;
 
@@ -57,5 +59,6 @@ pub use netns::{Netns, output};
 pub use pxe::PxeClient;
 pub use site::Site;
 pub use slow_disk::SlowDisk;
+pub use time_server::TimeServer;
 pub use vm::{DiskBus, Firmware, Nic, Vm};
 pub use wire::{Impairment, Wire};
