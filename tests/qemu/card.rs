@@ -100,12 +100,13 @@ fn it_boots_read_only_and_installs_a_machine_from_blank_disk_to_its_own_disk() -
     ensure!(said.matches("0000000002000000").count() == 2 && said.contains("NAMES"), "the clock's helper: {said}");
     let until = Instant::now() + LIMIT;
     loop {
-        let theirs = shell(&mut vm, "date +%s", LIMIT)?.trim().parse::<u64>()?;
+        let said = shell(&mut vm, "date +%s", LIMIT)?;
+        let theirs = said.lines().find_map(|line| line.trim().parse::<u64>().ok());
         let ours = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
-        if theirs.abs_diff(ours) < 60 {
+        if theirs.is_some_and(|theirs| theirs.abs_diff(ours) < 60) {
             break;
         }
-        ensure!(Instant::now() < until, "its clock says {theirs}, not {ours}, after {} questions", time.asked());
+        ensure!(Instant::now() < until, "its clock says {theirs:?}, not {ours}, after {} questions", time.asked());
         std::thread::sleep(Duration::from_secs(1));
     }
     println!("card: its clock is set {} s after power-on, by {} questions", began.elapsed().as_secs(), time.asked());
@@ -322,31 +323,14 @@ fn it_falls_back_to_the_other_slot_and_keeps_what_it_acknowledged_through_power_
     Ok(())
 }
 
-/// Logs in at the console's prompt.
-fn log_in(vm: &mut Vm, name: &str, password: &str) -> Result<()> {
-    let mark = vm.console().mark();
-    // A fresh prompt, whatever was said over the last one.
-    vm.type_text("\n")?;
-    vm.wait_after(mark, "login:", LIMIT)?;
-    vm.type_text(&format!("{name}\n"))?;
-    vm.wait_after(mark, "Password:", LIMIT)?;
-    vm.type_text(&format!("{password}\n"))
-}
-
 #[test]
-fn it_boots_on_a_raspberry_pi_3_from_its_card_slot_and_asks_on_the_console_for_a_password() -> Result<()> {
+fn it_boots_on_a_raspberry_pi_3_from_its_card_slot() -> Result<()> {
     let visitor = Visitor::new()?;
-    let people =
-        "[box]\nssh = true\nssh_passwords = true\n[[box.user]]\nname = \"root\"\npassword = \"a rack of berries\"\n";
-    let (ns, card) = (network()?, Card::new(SIZE, &format!("{SETTINGS}{people}"))?);
+    let (ns, card) = (network()?, Card::new(SIZE, &format!("{SETTINGS}[box]\nssh = true\nssh_passwords = true\n"))?);
     let began = Instant::now();
-    let mut vm = card.machine_with(Firmware::Pi3Kernel, &["rackberry.nowatchdog"])?.start(&ns, "box")?;
+    let mut vm = card.machine(Firmware::Pi3Kernel)?.start(&ns, "box")?;
     let seconds = ready(&ns, &vm, 0)?;
     println!("card: Pi 3: ready {seconds} s after its kernel's start, {} s after power-on", began.elapsed().as_secs());
-    let mark = vm.console().mark();
-    log_in(&mut vm, "root", "a rack of cherries")?;
-    vm.wait_after(mark, "Login incorrect", LIMIT)?;
-    log_in(&mut vm, "root", "a rack of berries")?;
     let said = shell(&mut vm, "cat /run/card/env /sys/firmware/devicetree/base/model; echo; ls /dev/watchdog", LIMIT)?;
     for wanted in ["DISK=/dev/mmcblk0", "Raspberry Pi 3 Model B", "\n/dev/watchdog"] {
         ensure!(said.contains(wanted), "{wanted} is not in {said}");
