@@ -8,8 +8,8 @@ use std::{
 };
 use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::{
-    EnvFilter, Layer as _,
-    filter::FilterExt as _,
+    Layer as _,
+    filter::{FilterExt as _, LevelFilter, Targets},
     layer::{Context, Filter, SubscriberExt as _},
     util::SubscriberInitExt as _,
 };
@@ -22,7 +22,9 @@ const KINDS: usize = 512;
 
 /// Logs to standard error what `RACKBERRY_LOG` names, `info` if it names nothing.
 pub fn start() {
-    let wanted = EnvFilter::try_from_env("RACKBERRY_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    // Levels by module and no more: tracing's filter of spans and fields carries an engine for regular expressions.
+    let named = std::env::var("RACKBERRY_LOG").ok().and_then(|text| text.parse::<Targets>().ok());
+    let wanted = named.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
     tracing_subscriber::registry().with(lines.with_filter(wanted.and(Quota::new()))).init();
 }
