@@ -286,8 +286,18 @@ impl Compression {
 pub enum Verdict {
     /// No signature or digest came with it; only our own digest pins it from now on.
     Unsigned,
-    /// The digest that the person gave at import agreed.
+    /// The digest that the person gave at import agreed, or that of the vendor's list.
     DigestGiven,
+    /// A key that the person or the catalogue trusts signed it, or the list that names it.
+    Signed {
+        /// The fingerprint of the key, in upper-case hex.
+        key: CleanText,
+        /// The name that the key gives itself.
+        signer: CleanText,
+        /// When the key ends, or ended; what it signed before stays signed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expires_wall: Option<WallTime>,
+    },
 }
 
 #[cfg(test)]

@@ -98,6 +98,8 @@ pub struct Config {
     pub consent: ConsentRule,
     /// How long the display waits for it.
     pub consent_patience: Duration,
+    /// Files are fetched from private addresses, too.
+    pub import_private: bool,
     pub gpio: GpioBackend,
     /// N of `/dev/gpiochipN`.
     pub gpio_chip: u8,
@@ -224,6 +226,7 @@ impl Default for Config {
             stagger: Duration::ZERO,
             consent: ConsentRule::Never,
             consent_patience: Duration::ZERO,
+            import_private: false,
             gpio: GpioBackend::Rppal,
             gpio_chip: 0,
             oled: Oled::default(),

@@ -50,6 +50,7 @@ pub mod media;
 pub mod names;
 pub mod net;
 pub mod oled;
+pub mod origin;
 pub mod power;
 pub mod reconcile;
 pub mod sensors;

@@ -18,7 +18,9 @@ use crate::{
     http::{self, NetworkView, State},
     inventory::{Inventory, OpenOptions, StoreError, TransactError},
     media::Media,
-    oled, power, reconcile, sensors, time,
+    oled,
+    origin::desk::Fetches,
+    power, reconcile, sensors, time,
     update::{self, Updates},
 };
 use listeners::Listeners;
@@ -185,6 +187,7 @@ impl App {
         let (power, powering) = power::new(config.clone(), state_dir.clone(), inventory.clone());
         let wall = time.wall.clone();
         let (time, asking) = time::watch(time, seen.clone(), stopped.clone());
+        let fetches = Fetches::new(media.clone(), inventory.clone(), config.import_private);
         let state = State {
             inventory,
             config,
@@ -201,6 +204,7 @@ impl App {
             power,
             sensors,
             time,
+            fetches,
         };
         let network = network::Network {
             state: state.clone(),

@@ -1,8 +1,8 @@
 //! A command as calls of the API.
 
 use super::{
-    AlarmCommand, Command, HostCommand, ImageCommand, OledCommand, ProfileCommand, TokenCommand, UserCommand, oled,
-    password,
+    AlarmCommand, Command, HostCommand, ImageCommand, OledCommand, ProfileCommand, TokenCommand, UserCommand, fetch,
+    oled, password,
     show::{Shown, event_line},
     update,
 };
@@ -26,6 +26,9 @@ pub struct Usage(String);
 /// Whatever the box refuses, and [`Usage`].
 pub async fn ask(client: &Client, command: &Command, shown: &Shown) -> anyhow::Result<()> {
     let answer = match command {
+        Command::Image(ImageCommand::Import { file, name, sha256, origin }) if fetch::is_url(file) => {
+            return fetch::import(client, file, name.as_deref(), sha256.as_deref(), origin, shown).await;
+        }
         Command::Host(command) => host(client, command).await?,
         Command::Install(args) => {
             let parameters = parameters(&args.set)?;
@@ -147,7 +150,9 @@ async fn image(client: &Client, command: &ImageCommand) -> anyhow::Result<Value>
         ImageCommand::Verify { image } => {
             client.call(Method::POST, &format!("/images/{}/verify", encode(image)), None).await?
         }
-        ImageCommand::Import { file, name, sha256 } => {
+        ImageCommand::Fetches => client.call(Method::GET, "/fetches", None).await?,
+        ImageCommand::Cancel { fetch } => client.call(Method::DELETE, &format!("/fetches/{fetch}"), None).await?,
+        ImageCommand::Import { file, name, sha256, .. } => {
             let stem = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             let stem = stem.split('.').next().unwrap_or_default();
             let path = format!(

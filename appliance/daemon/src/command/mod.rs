@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `ask` | a command as calls of the API |
 //! | `show` | the answers, for people |
+//! | `fetch` | files from elsewhere, and how far they are |
 //! | `oled` | the display's picture |
 //! | `password` | one typed without being seen |
 //! | `initrd` | initial RAM disks: listed, unpacked, extended |
@@ -11,6 +12,7 @@
 //! | `update` | updates of the box, and how far they are |
 
 pub mod ask;
+mod fetch;
 pub mod initrd;
 mod oled;
 mod password;
@@ -384,8 +386,9 @@ impl PowerAction {
 
 #[derive(Debug, Subcommand)]
 pub enum ImageCommand {
-    /// Takes an image in; its digest is printed and pinned.
+    /// Takes an image in, from a file or a URL; its digest is printed and pinned.
     Import {
+        #[arg(value_name = "FILE|URL")]
         file: PathBuf,
         /// The name profiles know it by; the file's name without endings if none.
         #[arg(long)]
@@ -393,6 +396,15 @@ pub enum ImageCommand {
         /// Refuse it unless it has this digest.
         #[arg(long)]
         sha256: Option<String>,
+        #[command(flatten)]
+        origin: OriginArgs,
+    },
+    /// Files that the box fetches from elsewhere, and the last that it fetched.
+    Fetches,
+    /// Calls a fetch off; nothing of it is kept.
+    Cancel {
+        /// As `image fetches` shows it.
+        fetch: u64,
     },
     /// Every image.
     List,
@@ -400,6 +412,29 @@ pub enum ImageCommand {
     Verify { image: String },
     /// Removes an image that no install under way reads.
     Rm { image: String },
+}
+
+/// What belongs to an import from a URL alone.
+#[derive(Debug, Args)]
+pub struct OriginArgs {
+    /// With a URL: the same file elsewhere, tried where the first breaks off. May be repeated.
+    #[arg(long, value_name = "URL")]
+    pub mirror: Vec<String>,
+    /// With a URL: a list of checksums that has to name the file.
+    #[arg(long, value_name = "URL")]
+    pub checksums: Option<String>,
+    /// With a URL: an OpenPGP signature, of the list if there is one, else of the file.
+    #[arg(long, value_name = "URL")]
+    pub signature: Option<String>,
+    /// With a URL: a file with the keys that may have signed; else the name of one in the box's folder of keys.
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
+    /// With a URL: fetch it also from an address that is not the internet's.
+    #[arg(long)]
+    pub allow_private: bool,
+    /// With a URL: only say how big it is.
+    #[arg(long)]
+    pub size: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -59,6 +59,9 @@ impl Shown {
             (Command::Image(ImageCommand::Verify { image }), _) => {
                 self.line(&format!("{image} is whole: its file gives its digest."));
             }
+            (Command::Image(ImageCommand::Cancel { .. }), _) => {
+                self.line(&format!("{} is {}.", text(answer, "name"), text(answer, "state")));
+            }
             (Command::Alarm(AlarmCommand::Settle { .. }), _) => {
                 self.line(&format!("Settled: {}", text(answer, "text")));
             }
@@ -104,6 +107,9 @@ fn rows(command: &Command, answer: &Value) -> Option<String> {
         Command::Image(ImageCommand::List) => (&["NAME", "KIND", "BYTES", "SHA-256"], |image| {
             let digest: String = text(image, "digest").chars().take(12).collect();
             vec![text(image, "name"), text(image, "kind"), text(image, "size_bytes"), digest]
+        }),
+        Command::Image(ImageCommand::Fetches) => (&["ID", "NAME", "STATE", "BYTES", "OF", "WHY"], |fetch| {
+            ["id", "name", "state", "done_bytes", "size_bytes", "message"].map(|key| text(fetch, key)).to_vec()
         }),
         Command::Profile(ProfileCommand::List) => (&["NAME", "TITLE", "WHAT IT IS"], |profile| {
             vec![text(profile, "name"), text(profile, "title"), text(profile, "description")]

@@ -351,6 +351,13 @@ pub(super) const SETTINGS: &[Setting] = &[
         set: |c, v| number(v, 5, 600).map(|s| c.consent_patience = Duration::from_secs(s)),
     },
     Setting {
+        table: "import",
+        key: "private",
+        default: "false",
+        help: "Whether images may be fetched from addresses that are not the internet's: those of this machine's own networks, private ones, itself. Off: a person says so for each (--allow-private).",
+        set: |c, v| switch(v).map(|on| c.import_private = on),
+    },
+    Setting {
         table: "gpio",
         key: "backend",
         default: "\"rppal\"",

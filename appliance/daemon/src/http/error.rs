@@ -6,6 +6,7 @@ use crate::{
     boot::BootError,
     inventory::{ApplyError, ReadError, StoreError, TransactError},
     media::{ImportError, OpenFileError},
+    origin::desk::DeskError,
     power::PowerError,
     update::{ClientError, UpdatesError},
 };
@@ -154,6 +155,17 @@ impl From<StoreError> for Error {
             StoreError::NotAStation { .. } => Error::Invalid(sentence(&error)),
             StoreError::NotFound { .. } => Error::NotFound(sentence(&error)),
             StoreError::Sql { .. } | StoreError::Row { .. } | StoreError::Random(_) => Error::Store(error),
+        }
+    }
+}
+
+impl From<DeskError> for Error {
+    fn from(error: DeskError) -> Self {
+        match error {
+            DeskError::Order(error) => Error::Invalid(format!("This cannot be fetched: {}.", chain(&error))),
+            DeskError::Named(_) | DeskError::Twice(_) => Error::Conflict(error.to_string()),
+            DeskError::Many => Error::TooMany(error.to_string()),
+            DeskError::Unknown(_) => Error::NotFound(error.to_string()),
         }
     }
 }

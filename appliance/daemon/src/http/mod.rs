@@ -23,7 +23,8 @@ pub use crate::net::NetworkView;
 
 use crate::{
     auth::Auth, boot::Desk, catalog::Catalog, config::Config, consent::Consent, display::Display, health::Health,
-    inventory::Inventory, media::Media, power::Power, sensors::Sensors, time::Time, update::Updates,
+    inventory::Inventory, media::Media, origin::desk::Fetches, power::Power, sensors::Sensors, time::Time,
+    update::Updates,
 };
 use futures_util::future::Either;
 use http::{HeaderValue, header::SERVER};
@@ -82,6 +83,8 @@ pub struct State {
     pub sensors: Sensors,
     /// Where the time of day is from.
     pub time: Time,
+    /// What is fetched from elsewhere.
+    pub fetches: Fetches,
 }
 
 /// The two ends of the connection a request came on.

@@ -98,6 +98,7 @@ impl Site {
         let (power, shell) = power::new(config.clone(), state_dir.clone(), inventory.clone());
         let (stop, stopped) = watch::channel(false);
         tokio::spawn(power::run(shell, stopped.clone()));
+        let fetches = crate::origin::desk::Fetches::new(media.clone(), inventory.clone(), true);
         let state = State {
             auth: Auth::new(inventory.clone()).await.unwrap(),
             desk: Desk::new(inventory.clone(), media.clone(), config.clone()),
@@ -112,6 +113,7 @@ impl Site {
             updates: crate::update::Updates::new(Some(updates), &root.join("state")),
             health: crate::health::Health::default(),
             consent: crate::consent::Consent::default(),
+            fetches,
             sensors: crate::sensors::Sensors::default(),
             time: crate::time::Time::default(),
         };

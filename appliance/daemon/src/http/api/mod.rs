@@ -4,13 +4,14 @@
 //! |---|---|
 //! | `table` | one row for each call: what routes it, guards it and describes it |
 //! | `openapi` | the description of all of them |
-//! | `hosts`, `installs`, `images`, `profiles`, `events`, `alarms`, `people`, `power`, `tokens`, `display`, `updates`, `status` | the calls by their nouns |
+//! | `hosts`, `installs`, `images`, `fetches`, `profiles`, `events`, `alarms`, `people`, `power`, `tokens`, `display`, `updates`, `status` | the calls by their nouns |
 //!
 //! Every request passes [`answer`]: who asks, whether there is such a call, and whether they may, in this order.
 
 mod alarms;
 mod display;
 mod events;
+mod fetches;
 mod hosts;
 mod images;
 mod installs;

@@ -137,12 +137,13 @@ pub(super) const fn may(name: &'static str, kind: Kind, about: &'static str) -> 
 
 /// Every row.
 pub fn all() -> impl Iterator<Item = &'static Route> {
-    let nouns: [&'static [Route]; 13] = [
+    let nouns: [&'static [Route]; 14] = [
         super::hosts::ROUTES,
         super::installs::ROUTES,
         super::live::ROUTES,
         super::power::ROUTES,
         super::images::ROUTES,
+        super::fetches::ROUTES,
         super::profiles::ROUTES,
         super::events::ROUTES,
         super::alarms::ROUTES,

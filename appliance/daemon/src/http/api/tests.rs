@@ -28,6 +28,7 @@ fn path(route: &Route) -> String {
         ("user", "anna"),
         ("token", "ci"),
         ("alarm", "hot"),
+        ("fetch", "1"),
     ]);
     let parts = route.path.split('/').map(|part| captured(part).map_or(part, |name| names[name]));
     format!("{ROOT}{}", parts.collect::<Vec<_>>().join("/"))
@@ -408,6 +409,36 @@ fn differs(document: &Value, schema: &Value, value: &Value) -> Option<String> {
     })
 }
 
+/// The calls on what is fetched from elsewhere.
+async fn fetched(live: &mut Live) {
+    use crate::origin::testing::{Server, file};
+    let server = Server::start(|_, request| file(&request, &[7; 5000], "\"a\"")).await;
+    let asked = json!({ "url": server.url("/x.iso"), "allow_private": true }).to_string();
+    let size = live.call("sizeFetch", "/v1/fetch-size", &asked).await;
+    assert_eq!(size["size_bytes"], 5000);
+    let order = json!({ "name": "afar", "urls": [server.url("/x.iso")], "allow_private": true }).to_string();
+    let begun = live.call("beginFetch", "/v1/fetches", &order).await;
+    let path = format!("/v1/fetches/{}", begun["id"]);
+    let done = tokio::time::timeout(Duration::from_secs(60), async {
+        loop {
+            let fetch = live.call("listFetches", "/v1/fetches", "").await[0].clone();
+            if fetch["state"] != "waiting" && fetch["state"] != "fetching" {
+                return fetch;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    let done = done.await.unwrap();
+    assert_eq!((&done["state"], &done["done_bytes"]), (&json!("done"), &json!(5000)), "{done}");
+    assert_eq!(live.call("listFetches", "/v1/fetches", "").await, json!([done]));
+    assert_eq!(live.call("cancelFetch", &path, "").await, done, "what is over stays as it is");
+    live.call("removeImage", "/v1/images/afar", "").await;
+    let refused =
+        live.site.by_cookie("POST", "/api/v1/fetches", json!({ "name": "x", "urls": ["ftp://a/b"] }).to_string()).await;
+    assert_eq!(refused.status, 422);
+    assert!(error_of(&refused).contains("http://"), "{}", error_of(&refused));
+}
+
 #[tokio::test]
 async fn every_answer_is_as_described() {
     let mut live = Live { site: Site::new().await, document: openapi::document(), called: BTreeSet::new() };
@@ -443,6 +474,7 @@ async fn every_answer_is_as_described() {
     assert_eq!(damaged.status, 409);
     assert!(error_of(&damaged).contains("damaged"), "{}", damaged.text());
     live.call("removeImage", "/v1/images/raw", "").await;
+    fetched(&mut live).await;
     let alarm = |tx: &mut crate::inventory::Tx<'_>| tx.raise_alarm("hot", None, "It is hot.".into());
     live.site.state.inventory.transact::<_, StoreError, _>(alarm).await.unwrap();
     live.call("listAlarms", "/v1/alarms", "").await;

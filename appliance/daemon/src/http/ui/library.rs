@@ -6,7 +6,11 @@ use crate::{
     inventory::EventFilter,
 };
 use http::StatusCode;
-use rackberry_core::image::{Compression, Image, Verdict};
+use rackberry_core::{
+    image::{Compression, Image, Verdict},
+    text::CleanText,
+    time::WallTime,
+};
 use rackberry_web::views::{ActivityPage, ImageRow, ImagesPage, ProfileRow, ProfilesPage, Section, Trust, Watch};
 use warp::reply::Response;
 
@@ -65,14 +69,27 @@ fn image_row(state: &State, image: &Image) -> ImageRow {
         bytes: image.size_bytes,
         digest: image.digest.to_string(),
         origin: image.origin.to_string(),
-        trust: match image.verdict {
+        trust: match &image.verdict {
             Verdict::Unsigned => Trust::Unsigned,
             Verdict::DigestGiven => Trust::DigestOnly { source: "the digest given at import".to_owned() },
+            Verdict::Signed { key, signer, expires_wall } => {
+                Trust::Signed { by: signed_by(key, signer, *expires_wall, state.inventory.clock().wall()) }
+            }
         },
         used_by: users.iter().map(|profile| profile.title.clone()).collect(),
         hosts: u64::try_from(snapshot.hosts.values().filter(runs_it).count()).unwrap_or(u64::MAX),
         keep: reading.map(|install| format!("{} reads it now", install.plan.hostname)).unwrap_or_default(),
     }
+}
+
+/// Whose key it was, and whether its time is over.
+fn signed_by(key: &CleanText, signer: &CleanText, expires: Option<WallTime>, now: WallTime) -> String {
+    let expires = expires.map_or_else(String::new, |expires| {
+        let over = now >= WallTime::FIRST && now > expires;
+        let day: String = rackberry_web::format::iso(u64::try_from(expires.0).unwrap_or(0)).chars().take(10).collect();
+        if over { format!(", a key that ended on {day}") } else { format!(", a key that ends on {day}") }
+    });
+    format!("{signer}, {key}{expires}")
 }
 
 /// `POST /images/{id}/remove`.

@@ -1,0 +1,136 @@
+//! Images from elsewhere: begun, followed until they are there.
+
+use super::{OriginArgs, show::Shown};
+use anyhow::{Context as _, bail};
+use base64ct::Encoding as _;
+use hyper::Method;
+use rackberry::cli::Client;
+use serde_json::{Value, json};
+use std::{
+    io::{IsTerminal as _, Write as _},
+    path::Path,
+    time::Duration,
+};
+
+/// Between two looks at how far it is.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// Whether the box is meant to fetch it.
+pub fn is_url(file: &Path) -> bool {
+    file.to_str().is_some_and(|text| text.starts_with("http://") || text.starts_with("https://"))
+}
+
+/// Has the box fetch an image, and waits for it.
+///
+/// # Errors
+/// Whatever the box refuses, and why it came to nothing.
+pub async fn import(
+    client: &Client,
+    url: &Path,
+    name: Option<&str>,
+    sha256: Option<&str>,
+    origin: &OriginArgs,
+    shown: &Shown,
+) -> anyhow::Result<()> {
+    let url = url.to_str().context("the URL is no text")?;
+    if origin.size {
+        let asked = json!({ "url": url, "allow_private": origin.allow_private });
+        let size = client.call(Method::POST, "/fetch-size", Some(asked)).await?;
+        let number = |key: &str| size.get(key).and_then(Value::as_u64);
+        let sentence = match number("size_bytes") {
+            Some(bytes) => format!("It has {bytes} bytes; there is room for {}.", number("room_bytes").unwrap_or(0)),
+            None => "Its server does not say how big it is.".to_owned(),
+        };
+        shown.done(&size, &sentence);
+        return Ok(());
+    }
+    let path = url.split(['?', '#']).next().unwrap_or_default();
+    let stem = path.rsplit('/').next().unwrap_or_default().split('.').next().unwrap_or_default();
+    let name = name.unwrap_or(stem);
+    if name.is_empty() {
+        bail!("the URL names no file: say what the image is to be called, --name NAME");
+    }
+    let key = match &origin.key {
+        Some(file) if file.exists() => Some(key(file)?),
+        Some(named) => Some(named.display().to_string()),
+        None => None,
+    };
+    let urls: Vec<&str> = std::iter::once(url).chain(origin.mirror.iter().map(String::as_str)).collect();
+    let order = json!({
+        "name": name,
+        "urls": urls,
+        "sha256": sha256,
+        "checksums": origin.checksums,
+        "signature": origin.signature,
+        "key": key,
+        "allow_private": origin.allow_private,
+    });
+    let begun = client.call(Method::POST, "/fetches", Some(order)).await?;
+    follow(client, &begun, shown).await
+}
+
+/// A key file as text: a binary one is armored (RFC 9580, 6.2).
+fn key(file: &Path) -> anyhow::Result<String> {
+    let bytes = std::fs::read(file).with_context(|| format!("reading {}", file.display()))?;
+    Ok(match String::from_utf8(bytes) {
+        Ok(text) if text.contains("-----BEGIN") => {
+            let at = text.find("-----BEGIN").unwrap_or_default();
+            text.get(at..).unwrap_or_default().to_owned()
+        }
+        text => {
+            let bytes = text.map_or_else(std::string::FromUtf8Error::into_bytes, String::into_bytes);
+            let packed = base64ct::Base64::encode_string(&bytes);
+            let lines: Vec<String> = packed.chars().collect::<Vec<_>>().chunks(64).map(String::from_iter).collect();
+            let lines = lines.join("\n");
+            format!("-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n{lines}\n-----END PGP PUBLIC KEY BLOCK-----\n")
+        }
+    })
+}
+
+async fn follow(client: &Client, begun: &Value, shown: &Shown) -> anyhow::Result<()> {
+    let id = begun.get("id").and_then(Value::as_u64).context("the box gave the fetch no number")?;
+    let live = !shown.json && std::io::stderr().is_terminal();
+    let mut last = String::new();
+    loop {
+        let all = client.call(Method::GET, "/fetches", None).await?;
+        let fetch = all
+            .as_array()
+            .and_then(|all| all.iter().find(|fetch| fetch.get("id").and_then(Value::as_u64) == Some(id)).cloned());
+        let fetch = fetch.context("the box knows nothing more of the fetch: it may have been started again")?;
+        let text = |key: &str| fetch.get(key).and_then(Value::as_str).unwrap_or_default();
+        let number = |key: &str| fetch.get(key).and_then(Value::as_u64);
+        let line = match (number("size_bytes"), number("done_bytes").unwrap_or(0)) {
+            _ if !text("message").is_empty() => text("message").to_owned(),
+            (Some(size), done) => format!(
+                "{}: {} % of {size} bytes, {} bytes/s",
+                text("name"),
+                done.saturating_mul(100) / size.max(1),
+                number("rate").unwrap_or(0)
+            ),
+            (None, done) => format!("{}: {done} bytes", text("name")),
+        };
+        if line != last && live {
+            let _ = write!(std::io::stderr(), "\r\x1b[K{line}");
+            last = line;
+        }
+        let over = text("state");
+        if live && matches!(over, "done" | "failed" | "cancelled") {
+            let _ = writeln!(std::io::stderr());
+        }
+        match over {
+            "done" => {
+                let digest = text("digest");
+                let image = client.call(Method::GET, "/images", None).await?;
+                let image = image.as_array().and_then(|all| {
+                    all.iter().find(|image| image.get("digest").and_then(Value::as_str) == Some(digest)).cloned()
+                });
+                let sentence = format!("{} is on the box; its digest is {digest}.", text("name"));
+                shown.done(&image.unwrap_or_default(), &sentence);
+                return Ok(());
+            }
+            "failed" => bail!("{}", text("message")),
+            "cancelled" => bail!("somebody called the fetch off"),
+            _ => tokio::time::sleep(LOOK_EVERY).await,
+        }
+    }
+}
