@@ -11,13 +11,14 @@ pub use oled::{Bus, Controller, GpioBackend, Oled};
 pub(crate) use values::MOST_TIME_SERVERS;
 pub use values::TimeServer;
 
+use crate::origin::url::Url;
 use rackberry_core::{
     dhcp::{Mode, Subnet},
     install::{ConsentRule, Limits},
     option::DhcpOption,
 };
 use settings::SETTINGS;
-use std::{fmt::Write as _, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, fmt::Write as _, net::SocketAddr, path::PathBuf, time::Duration};
 use toml::de::{DeTable, DeValue};
 use values::scalar;
 
@@ -100,6 +101,9 @@ pub struct Config {
     pub consent_patience: Duration,
     /// Files are fetched from private addresses, too.
     pub import_private: bool,
+    /// Mirrors whose packages are kept, by the name in their path.
+    pub cache_mirrors: BTreeMap<String, Url>,
+    pub cache_bytes: u64,
     pub gpio: GpioBackend,
     /// N of `/dev/gpiochipN`.
     pub gpio_chip: u8,
@@ -227,6 +231,8 @@ impl Default for Config {
             consent: ConsentRule::Never,
             consent_patience: Duration::ZERO,
             import_private: false,
+            cache_mirrors: BTreeMap::new(),
+            cache_bytes: 0,
             gpio: GpioBackend::Rppal,
             gpio_chip: 0,
             oled: Oled::default(),

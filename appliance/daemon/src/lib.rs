@@ -34,6 +34,7 @@
 pub mod app;
 pub mod auth;
 pub mod boot;
+pub mod cache;
 pub mod card;
 pub mod catalog;
 pub mod cli;

@@ -8,6 +8,7 @@ mod privileges;
 use crate::{
     auth::Auth,
     boot::Desk,
+    cache::Cache,
     card,
     catalog::Catalog,
     cli,
@@ -188,6 +189,7 @@ impl App {
         let wall = time.wall.clone();
         let (time, asking) = time::watch(time, seen.clone(), stopped.clone());
         let fetches = Fetches::new(media.clone(), inventory.clone(), config.import_private);
+        let cache = Cache::new(config.cache_mirrors.clone(), &state_dir.join("cache"), config.cache_bytes);
         let state = State {
             inventory,
             config,
@@ -205,6 +207,7 @@ impl App {
             sensors,
             time,
             fetches,
+            cache,
         };
         let network = network::Network {
             state: state.clone(),

@@ -3,8 +3,8 @@
 use super::{
     Config, oled,
     values::{
-        DAY, Scalar, address, addresses, byte, count, number, optional, options, pool, port, switch, text, texts,
-        time_servers,
+        DAY, Scalar, address, addresses, byte, count, mirrors, number, optional, options, pool, port, switch, text,
+        texts, time_servers,
     },
 };
 use std::time::Duration;
@@ -356,6 +356,20 @@ pub(super) const SETTINGS: &[Setting] = &[
         default: "false",
         help: "Whether images may be fetched from addresses that are not the internet's: those of this machine's own networks, private ones, itself. Off: a person says so for each (--allow-private).",
         set: |c, v| switch(v).map(|on| c.import_private = on),
+    },
+    Setting {
+        table: "cache",
+        key: "mirrors",
+        default: "{}",
+        help: "Mirrors whose packages hosts get from http://BOX/cache/NAME/, each fetched once: { debian = \"http://deb.debian.org/debian\" }.",
+        set: |c, v| mirrors(v).map(|mirrors| c.cache_mirrors = mirrors),
+    },
+    Setting {
+        table: "cache",
+        key: "size_mb",
+        default: "4096",
+        help: "How much of them is kept at most, in MB; what nobody asked for longest goes first.",
+        set: |c, v| number(v, 1, 100_000_000).map(|mb| c.cache_bytes = mb << 20),
     },
     Setting {
         table: "gpio",

@@ -1,7 +1,9 @@
 //! Values as TOML writes them, and the readers of those that several settings share.
 
+use crate::origin::url::Url;
 use rackberry_core::option::DhcpOption;
 use std::{
+    collections::BTreeMap,
     fmt,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     str::FromStr,
@@ -106,6 +108,22 @@ pub(crate) fn options(value: Scalar<'_>) -> Result<Vec<DhcpOption>, String> {
         return Err("takes a table, for example { 42 = \"192.168.77.1\" }".to_owned());
     };
     let read = |(code, text): (&str, &str)| DhcpOption::parse(&format!("{code}={text}")).map_err(|e| e.to_string());
+    pairs.into_iter().map(read).collect()
+}
+
+/// Names as they stand in paths, and URLs.
+pub(crate) fn mirrors(value: Scalar<'_>) -> Result<BTreeMap<String, Url>, String> {
+    let Scalar::Table(pairs) = value else {
+        return Err("takes a table, for example { debian = \"http://deb.debian.org/debian\" }".to_owned());
+    };
+    let read = |(name, url): (&str, &str)| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        if name.is_empty() || name.starts_with('.') || !name.chars().all(plain) {
+            return Err(format!("\"{name}\" cannot stand in a path: letters, digits, dots and dashes can"));
+        }
+        let url: Url = url.parse().map_err(|error: crate::origin::url::InvalidUrl| error.to_string())?;
+        if url.path_and_query().contains('?') { Err(format!("{url} has a query")) } else { Ok((name.to_owned(), url)) }
+    };
     pairs.into_iter().map(read).collect()
 }
 

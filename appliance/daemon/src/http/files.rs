@@ -36,8 +36,9 @@ pub(super) fn routes(state: &State) -> impl Filter<Extract = (Response,), Error 
 
 /// A file that was opened a moment ago, without the way through the filters and other threads; `None` for all else.
 pub(super) fn at_once(method: &Method, raw: &str, headers: &HeaderMap, ends: Ends, state: &State) -> Option<Response> {
-    // Below /boot/ all is a script, also under a name that is no address.
-    if (method != Method::GET && method != Method::HEAD) || raw.starts_with("/boot/") {
+    // Below /boot/ all is a script, also under a name that is no address; below /cache/ all is a mirror's.
+    let other = raw.starts_with("/boot/") || raw.starts_with(super::cache::ROOT);
+    if other || (method != Method::GET && method != Method::HEAD) {
         return None;
     }
     let file = resolve(raw)?;

@@ -8,6 +8,7 @@ mod answers;
 pub mod api;
 pub mod boot;
 mod buffer;
+mod cache;
 pub mod error;
 pub mod files;
 mod form;
@@ -22,9 +23,9 @@ pub mod ui;
 pub use crate::net::NetworkView;
 
 use crate::{
-    auth::Auth, boot::Desk, catalog::Catalog, config::Config, consent::Consent, display::Display, health::Health,
-    inventory::Inventory, media::Media, origin::desk::Fetches, power::Power, sensors::Sensors, time::Time,
-    update::Updates,
+    auth::Auth, boot::Desk, cache::Cache, catalog::Catalog, config::Config, consent::Consent, display::Display,
+    health::Health, inventory::Inventory, media::Media, origin::desk::Fetches, power::Power, sensors::Sensors,
+    time::Time, update::Updates,
 };
 use futures_util::future::Either;
 use http::{HeaderValue, header::SERVER};
@@ -85,6 +86,8 @@ pub struct State {
     pub time: Time,
     /// What is fetched from elsewhere.
     pub fetches: Fetches,
+    /// Packages of mirrors.
+    pub cache: Cache,
 }
 
 /// The two ends of the connection a request came on.
@@ -121,7 +124,8 @@ pub(crate) fn ends() -> impl Filter<Extract = (Ends,), Error = warp::Rejection> 
 /// Serves boot clients that come to `address` on `listener`, until `stop` turns true.
 pub async fn serve_boot(listener: TcpListener, address: Ipv4Addr, state: State, stop: watch::Receiver<bool>) {
     let routes = boot::routes(&state).or(agent::routes(&state)).unify();
-    let routes = routes.or(answers::routes(&state)).unify().or(files::routes(&state)).unify();
+    let routes = routes.or(answers::routes(&state)).unify().or(cache::routes(&state)).unify();
+    let routes = routes.or(files::routes(&state)).unify();
     let routes = routes.with(warp::reply::with::header("server", "rackberry"));
     accept_tcp(listener, routes, Some(&state), Some(address), stop).await;
 }

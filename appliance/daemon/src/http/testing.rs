@@ -114,6 +114,7 @@ impl Site {
             health: crate::health::Health::default(),
             consent: crate::consent::Consent::default(),
             fetches,
+            cache: crate::cache::Cache::new(std::collections::BTreeMap::new(), &root.join("state/cache"), 0),
             sensors: crate::sensors::Sensors::default(),
             time: crate::time::Time::default(),
         };
