@@ -125,7 +125,7 @@ async fn lists_are_asked_after_and_the_kept_one_serves_while_the_mirror_is_away(
     for wanted in ["first", "first", "second", "second"] {
         // A flight is over once its file is kept, which is before its readers are done.
         assert_eq!(get(&cache, list).await.unwrap(), wanted.as_bytes());
-        while cache.flights.borrow().len() > 0 {
+        while !cache.flights.borrow().is_empty() {
             tokio::task::yield_now().await;
         }
     }
