@@ -236,13 +236,17 @@ fn collect(socket: &UdpSocket, packets: &mut u32, bytes: &mut usize, answered: &
     Ok(())
 }
 
-/// The transfer ports of a process's network; each may have several sockets.
+/// The transfer ports of a process's network; each may have several sockets. With 53 and 123 the box itself speaks, when it sees
+/// whether its own names and time are answered.
 fn sessions(pid: i32) -> Result<usize> {
     let address = format!("{:08X}:", u32::from_ne_bytes(BOX.octets()));
     let text = fs::read_to_string(format!("/proc/{pid}/net/udp"))?;
+    let port_of = |end: &str| u16::from_str_radix(end.rsplit(':').next()?, 16).ok();
     let ports = text.lines().filter_map(|line| {
-        let port = line.split_whitespace().nth(1)?.strip_prefix(&address)?;
-        u16::from_str_radix(port, 16).ok()
+        let mut words = line.split_whitespace().skip(1);
+        let (own, other) = (words.next()?, words.next()?);
+        let itself = matches!(port_of(other), Some(53 | 123));
+        own.starts_with(&address).then(|| port_of(own)).flatten().filter(|_| !itself)
     });
     Ok(ports.filter(|port| ![67, 68, 69, 4011].contains(port)).collect::<HashSet<u16>>().len())
 }
