@@ -14,7 +14,7 @@ use crate::{
     tftp,
     time::Wall,
 };
-use rackberry_core::dhcp::Stage;
+use rackberry_core::dhcp::{Services, Stage};
 use std::{io, net::UdpSocket, path::PathBuf, slice, sync::Arc, time::Duration};
 use tokio::{
     net::TcpListener,
@@ -132,8 +132,9 @@ impl Network {
         let mut tasks = JoinSet::new();
         let giving = status.subscribe();
         let services = services::start(self, &facts, &subnets, giving, &stop, &mut tasks).await.map_err(unusable)?;
-        // Tried out before the first lease: an installer that was told of no name server stops and asks for one.
-        setup.link.services = services.answering().await;
+        // Tried out before the first lease: an installer that was told of no name server stops and asks for one. The time is not
+        // waited for: a box that does not know it says nothing, and nobody gets an address meanwhile.
+        setup.link.services = Services { names: services.names_answer().await, time: false };
         let ports = setup::ports(&self.state, notes, alerts, status, obeyed, stop.clone());
         let dhcp = dhcp::spawn(sockets, setup, ports)?;
 

@@ -98,10 +98,15 @@ fn audience(serve: Serve, own: Ipv4Addr, subnets: &[Subnet], status: watch::Rece
 }
 
 impl Running {
+    /// Tries the names out.
+    pub(super) async fn names_answer(&self) -> bool {
+        self.names && names::answers(&self.name, self.address, NAMES_PORT).await
+    }
+
     /// Tries all of them out.
-    pub(super) async fn answering(&self) -> Services {
-        let names = self.names && names::answers(&self.name, self.address, NAMES_PORT).await;
-        let time = self.time && time::answers(SocketAddrV4::new(self.address, TIME_PORT)).await;
+    async fn answering(&self) -> Services {
+        let time = async { self.time && time::answers(SocketAddrV4::new(self.address, TIME_PORT)).await };
+        let (names, time) = tokio::join!(self.names_answer(), time);
         Services { names, time }
     }
 
