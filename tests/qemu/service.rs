@@ -19,19 +19,51 @@ use system_tests::{
 const LIMIT: Duration = Duration::from_secs(1200);
 const BOX: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 1);
 
-/// The byte at which the image's root file system begins: its last partition.
-fn root_offset(image: &Path) -> Result<u64> {
+/// Added to the image: a program with debug code is several times the one that is shipped, and the image has room for a shipped one.
+const ROOM: u64 = 256 << 20;
+
+/// Begin and length in bytes of the image's root file system, its last partition, and its number.
+fn root(image: &Path) -> Result<(u64, u64, usize)> {
     let table: Value = serde_json::from_str(&output(Command::new("sfdisk").arg("--json").arg(image))?)?;
     let table = table.get("partitiontable").context("sfdisk shows no table")?;
     let sector = table.get("sectorsize").and_then(Value::as_u64).unwrap_or(512);
-    let last = table.get("partitions").and_then(Value::as_array).and_then(|list| list.last());
-    Ok(last.and_then(|last| last.get("start")?.as_u64()).context("the image has no partition")? * sector)
+    let list = table.get("partitions").and_then(Value::as_array).context("the image has no partition")?;
+    let last = list.last().context("the image has no partition")?;
+    let field =
+        |name| last.get(name).and_then(Value::as_u64).with_context(|| format!("a partition without its {name}"));
+    Ok((field("start")? * sector, field("size")? * sector, list.len()))
+}
+
+/// Makes the image, its last partition and the file system in it larger.
+fn grow(image: &Path) -> Result<()> {
+    let file = std::fs::OpenOptions::new().write(true).open(image)?;
+    let whole = file.metadata()?.len() + ROOM;
+    // The second table of partitions lies at the disk's end.
+    let end_it = || {
+        file.set_len(whole)?;
+        output(Command::new("sfdisk").args(["-q", "--relocate", "gpt-bak-std"]).arg(image))
+    };
+    end_it()?;
+    let (_, _, number) = root(image)?;
+    let script = image.with_extension("sfdisk");
+    std::fs::write(&script, ", +\n")?;
+    let sfdisk = ["-q", "--no-reread", "-N", &number.to_string()].map(str::to_owned);
+    output(Command::new("sfdisk").args(sfdisk).arg(image).stdin(std::fs::File::open(&script)?))?;
+    let (start, length, _) = root(image)?;
+    let place = format!("{}?offset={start}", image.display());
+    // It ends with 1 when it changed something, and resize2fs wants it run.
+    let checked = Command::new("e2fsck").arg("-fy").arg(&place).output()?;
+    ensure!(checked.status.code().is_some_and(|code| code <= 1), "{}", String::from_utf8_lossy(&checked.stderr));
+    output(Command::new("resize2fs").arg("-f").arg(&place).arg(format!("{}K", length / 4096 * 4)))?;
+    // It cuts the file at the file system's length, wherever that begins.
+    end_it().map(drop)
 }
 
 /// An unpacked copy of the image in `folder` with the program, the units and the proof in it, all of it enabled.
 fn installed(folder: &Path) -> Result<PathBuf> {
     let image = folder.join("disk.raw");
     output(Command::new("zstd").args(["-dqf"]).arg(rack::image()?).arg("-o").arg(&image))?;
+    grow(&image)?;
     let program = folder.join("rackberry");
     output(Command::new("strip").arg("-o").arg(&program).arg(appliance::binary()?))?;
 
@@ -64,7 +96,7 @@ fn installed(folder: &Path) -> Result<PathBuf> {
     }
     let script = folder.join("commands");
     std::fs::write(&script, commands)?;
-    let place = format!("{}?offset={}", image.display(), root_offset(&image)?);
+    let place = format!("{}?offset={}", image.display(), root(&image)?.0);
     output(Command::new("debugfs").arg("-w").arg("-f").arg(&script).arg(&place))?;
     let listed = output(Command::new("debugfs").arg("-R").arg("stat /usr/bin/rackberry").arg(&place))?;
     ensure!(listed.contains("Mode:  0755"), "the program is not in the image: {listed}");
