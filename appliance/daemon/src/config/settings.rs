@@ -361,7 +361,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         table: "cache",
         key: "mirrors",
         default: "{}",
-        help: "Mirrors whose packages hosts get from http://BOX/cache/NAME/, each fetched once: { debian = \"http://deb.debian.org/debian\" }.",
+        help: "Mirrors whose packages hosts get from http://BOX/cache/NAME/, each fetched once: { debian = \"http://mirror.example.org/debian\" }.",
         set: |c, v| mirrors(v).map(|mirrors| c.cache_mirrors = mirrors),
     },
     Setting {

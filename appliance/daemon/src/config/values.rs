@@ -114,7 +114,7 @@ pub(crate) fn options(value: Scalar<'_>) -> Result<Vec<DhcpOption>, String> {
 /// Names as they stand in paths, and URLs.
 pub(crate) fn mirrors(value: Scalar<'_>) -> Result<BTreeMap<String, Url>, String> {
     let Scalar::Table(pairs) = value else {
-        return Err("takes a table, for example { debian = \"http://deb.debian.org/debian\" }".to_owned());
+        return Err("takes a table, for example { debian = \"http://mirror.example.org/debian\" }".to_owned());
     };
     let read = |(name, url): (&str, &str)| {
         let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);

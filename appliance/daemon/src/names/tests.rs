@@ -113,7 +113,7 @@ fn what_is_not_there_is_said_rightly_with_and_without_somebody_to_ask() {
         ("a.node-1.rack.example.", RecordType::A, NXDomain, away),
         ("21.0.77.10.in-addr.arpa.", RecordType::PTR, NXDomain, away),
         // The world.
-        ("deb.debian.org.", RecordType::A, ServFail, away),
+        ("mirror.example.org.", RecordType::A, ServFail, away),
         ("1.1.1.1.in-addr.arpa.", RecordType::PTR, ServFail, away),
         ("1.77.10.in-addr.arpa.", RecordType::PTR, ServFail, away),
         ("300.0.77.10.in-addr.arpa.", RecordType::PTR, ServFail, away),
@@ -129,7 +129,7 @@ fn what_is_not_there_is_said_rightly_with_and_without_somebody_to_ask() {
 #[test]
 fn what_is_no_question_for_this_server_is_refused_by_its_kind() {
     let code = |change: fn(&mut Message)| {
-        let mut message = question("deb.debian.org.", RecordType::A);
+        let mut message = question("mirror.example.org.", RecordType::A);
         change(&mut message);
         told(&message, true).map(|answer| answer.metadata.response_code)
     };
