@@ -4,8 +4,6 @@
 mod answering;
 mod installer;
 
-pub use answering::Owner;
-
 use crate::{
     auth::{self, Token},
     config::Config,

@@ -2,8 +2,8 @@
 
 use super::{BootError, Desk};
 use crate::{
-    auth::Token,
-    inventory::{StoreError, Telemetry, TokenPurpose, Tx},
+    auth::{self, Token},
+    inventory::{ApplyError, StoreError, Telemetry, TokenPurpose, Tx},
 };
 use bytes::Bytes;
 use rackberry_core::{
@@ -13,7 +13,7 @@ use rackberry_core::{
     },
     event::{Actor, EventKind},
     host::Host,
-    id::{HostId, InstallId},
+    id::InstallId,
     image::Digest,
     install::{self, Install, LiveBoot},
     text::CleanText,
@@ -31,13 +31,6 @@ struct Holder {
 enum Whose {
     Install(Arc<Install>),
     Live(Arc<LiveBoot>),
-}
-
-/// What is told of one boot.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Owner {
-    pub host: HostId,
-    pub install: Option<InstallId>,
 }
 
 /// Stages that a live boot may report; more are not written down.
@@ -66,7 +59,13 @@ impl Desk {
     ///
     /// # Errors
     /// [`BootError`].
-    pub async fn answer_at(&self, path: &str, peer: IpAddr, box_url: &str) -> Result<Option<Bytes>, BootError> {
+    pub async fn answer_at(
+        &self,
+        path: &str,
+        peer: IpAddr,
+        box_url: &str,
+        looks_only: bool,
+    ) -> Result<Option<Bytes>, BootError> {
         let snapshot = self.inventory.snapshot();
         let Some(entry) = snapshot.host_at(peer).and_then(|id| snapshot.host(id)) else { return Ok(None) };
         let running = entry.active_install().filter(|install| install.state.installs_now());
@@ -81,8 +80,12 @@ impl Desk {
             let occasion = Occasion { host: &holder.host, box_url, token };
             holder.path_at(occasion, path).map_err(BootError::Render)
         };
-        if asked("")?.is_none() {
-            return Ok(None);
+        let Some(answer) = asked("")? else { return Ok(None) };
+        if looks_only {
+            // As long as the real one, and good for nothing.
+            let token = "0".repeat(auth::TOKEN_HEX);
+            let occasion = Occasion { host: &holder.host, box_url, token: &token };
+            return holder.render(occasion, &answer).map_err(BootError::Render);
         }
         // Its reports need a token, and the one of its script is not kept in plain text.
         let Some(mac) = holder.host.mac() else { return Ok(None) };
@@ -92,44 +95,35 @@ impl Desk {
         let added = self.inventory.transact(move |tx| tx.add_token(key, host, install, purpose, mac)).await;
         added.map_err(|source| BootError::Answer { source })?;
         let token = token.hex();
-        let Some(answer) = asked(&token)? else { return Ok(None) };
         holder.render(Occasion { host: &holder.host, box_url, token: &token }, &answer).map_err(BootError::Render)
     }
 
-    /// Takes a line for the log of the boot with this token; whose it was.
+    /// Takes a line for the log of the boot with this token; whether it is one.
     ///
     /// # Errors
     /// [`BootError`].
-    pub async fn log(&self, token: &str, line: CleanText, peer: IpAddr) -> Result<Option<Owner>, BootError> {
-        let Some(key) = Token::parse(token).map(|token| token.digest()) else { return Ok(None) };
+    pub async fn log(&self, token: &str, line: CleanText, peer: IpAddr) -> Result<bool, BootError> {
+        let Some(key) = Token::parse(token).map(|token| token.digest()) else { return Ok(false) };
         let held = self.inventory.transact(move |tx| holder(tx, key, peer)).await;
-        let Some(holder) = held.map_err(|source| BootError::Answer { source })? else { return Ok(None) };
-        let owner = Owner { host: holder.host.id, install: holder.install() };
-        self.inventory.telemetry(Telemetry::Log { host: owner.host, lines: vec![line] });
-        Ok(Some(owner))
+        let Some(holder) = held.map_err(|source| BootError::Answer { source })? else { return Ok(false) };
+        self.inventory.telemetry(Telemetry::Log { host: holder.host.id, lines: vec![line] });
+        Ok(true)
     }
 
-    /// Writes down that the boot with this token reached a stage; whose it was, or none for a token that is none.
+    /// Writes down that the boot with this token reached a stage; whether it is one.
     ///
     /// `installed` ends the installer's task, `failed` fails it with `detail`, `first-boot` says that the installed system is up.
     ///
     /// # Errors
     /// [`BootError`], also if the report does not follow from the state.
-    pub async fn report(
-        &self,
-        token: &str,
-        stage: &str,
-        detail: &str,
-        peer: IpAddr,
-    ) -> Result<Option<Owner>, BootError> {
-        let Some(key) = Token::parse(token).map(|token| token.digest()) else { return Ok(None) };
+    pub async fn report(&self, token: &str, stage: &str, detail: &str, peer: IpAddr) -> Result<bool, BootError> {
+        let Some(key) = Token::parse(token).map(|token| token.digest()) else { return Ok(false) };
         let (stage, detail) = (CleanText::new(&rackberry_core::text::clean(stage, 40)), CleanText::new(detail));
         let told = self.inventory.transact(move |tx| {
             // The installed system may have an address of its own.
             let held = if stage.as_str() == "first-boot" { known(tx, key)? } else { holder(tx, key, peer)? };
-            let Some(holder) = held else { return Ok(None) };
-            let owner = Owner { host: holder.host.id, install: holder.install() };
-            tx.seen(owner.host);
+            let Some(holder) = held else { return Ok(false) };
+            tx.seen(holder.host.id);
             match holder.whose {
                 Whose::Install(install) => {
                     let kind = news(&install, stage, detail, peer);
@@ -137,11 +131,11 @@ impl Desk {
                 }
                 Whose::Live(_) if tx.count_token_news(key)? <= LIVE_STAGES => {
                     let kind = EventKind::InstallerStage { stage, detail };
-                    tx.record(Some(owner.host), None, Actor::Host, kind)?;
+                    tx.record(Some(holder.host.id), None, Actor::Host, kind)?;
                 }
                 Whose::Live(_) => {}
             }
-            Ok::<_, crate::inventory::ApplyError>(Some(owner))
+            Ok::<_, ApplyError>(true)
         });
         told.await.map_err(|source| BootError::Report { source })
     }

@@ -5,7 +5,6 @@ use crate::{
     inventory::{ApplyError, StoreError, TokenPurpose, Tx},
 };
 use rackberry_core::{
-    agent::Run,
     boot::{
         answers::{self, Occasion, Subject},
         script::BootFiles,
@@ -80,10 +79,9 @@ pub(super) fn hand_out(
             return Ok(None);
         }
     };
-    let run = Run { install: install.id, task, attempt };
     let kind = match again {
-        true => EventKind::TaskRepeated { task: run.task, attempt, boot: Some(boot.key.clone()) },
-        false => EventKind::TaskClaimed { task: run.task, attempt, boot: boot.key.clone() },
+        true => EventKind::TaskRepeated { task, attempt, boot: Some(boot.key.clone()) },
+        false => EventKind::TaskClaimed { task, attempt, boot: boot.key.clone() },
     };
     if !apply(tx, install, kind)? {
         return Ok(None);

@@ -198,10 +198,11 @@ async fn receive(report: Report, ends: Ends, state: &State) -> Result<Received, 
         return Ok(Received { stop: false });
     }
     if let Some((stage, detail)) = of_installer(&report.news) {
-        let owner = state.desk.report(&report.token, stage, &detail, ends.peer).await?;
-        if owner.is_some() || report.news.is_for_installers() {
-            let unknown = || Error::NotFound("This token is not known here, or its time is over.".to_owned());
-            return owner.map(|_| Received { stop: false }).ok_or_else(unknown);
+        if state.desk.report(&report.token, stage, &detail, ends.peer).await? {
+            return Ok(Received { stop: false });
+        }
+        if report.news.is_for_installers() {
+            return Err(Error::NotFound("This token is not known here, or its time is over.".to_owned()));
         }
     }
     state

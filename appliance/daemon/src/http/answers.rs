@@ -43,7 +43,7 @@ pub(super) fn routes(state: &State) -> impl Filter<Extract = (Response,), Error 
                  state: State| async move {
                     let stage = percent_decode(&stage).unwrap_or(stage);
                     let why = query.get("why").cloned().unwrap_or_else(|| String::from_utf8_lossy(&body).into_owned());
-                    told(state.desk.report(&token, &stage, &why, ends.peer).await.map(|owner| owner.is_some()))
+                    told(state.desk.report(&token, &stage, &why, ends.peer).await)
                 },
             );
     let hook = warp::path!("answers" / String / "hook")
@@ -126,7 +126,7 @@ async fn hooked(token: &str, body: &Bytes, ends: Ends, state: &State) -> Respons
         Some(stage) => state.desk.report(token, stage, &hook.description, ends.peer).await,
         None => state.desk.log(token, line(&hook), ends.peer).await,
     };
-    told(reported.map(|owner| owner.is_some()))
+    told(reported)
 }
 
 fn line(hook: &Hook) -> CleanText {

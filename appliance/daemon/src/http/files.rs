@@ -89,7 +89,7 @@ async fn serve(method: &Method, raw: &str, headers: &HeaderMap, ends: Ends, stat
 
 /// An answer that the host's profile offers under a fixed path.
 async fn made(path: &str, method: &Method, ends: Ends, state: &State) -> Response {
-    match state.desk.answer_at(path, ends.peer, &ends.box_url()).await {
+    match state.desk.answer_at(path, ends.peer, &ends.box_url(), method == Method::HEAD).await {
         Ok(Some(body)) => rendered(body, method),
         Ok(None) => text(StatusCode::NOT_FOUND, "There is no such file here.\n"),
         Err(error) => unreadable(&error.into()),

@@ -127,7 +127,7 @@ impl Rack {
     }
 
     async fn says(&self, token: &str, stage: &str, peer: IpAddr) -> Result<bool, BootError> {
-        Ok(self.state.desk.report(token, stage, "", peer).await?.is_some())
+        self.state.desk.report(token, stage, "", peer).await
     }
 }
 
@@ -202,9 +202,15 @@ async fn an_installer_is_handed_out_once_answered_reported_and_done_by_the_first
     assert_eq!(rack.answer(&key, "preseed.cfg", from(2)).await, None, "another address gets nothing");
     assert_eq!(rack.answer(&key, "other", from(1)).await, None);
     assert_eq!(rack.answer("00", "preseed.cfg", from(1)).await, None);
-    let fixed = async |peer| rack.state.desk.answer_at("preseeds/52:54:00:77:00:01.cfg", peer, BOX).await.unwrap();
+    let fixed =
+        async |peer| rack.state.desk.answer_at("preseeds/52:54:00:77:00:01.cfg", peer, BOX, false).await.unwrap();
     assert!(fixed(from(1)).await.is_some_and(|text| text.starts_with(b"# node-1\n")), "also under its fixed path");
     assert_eq!(fixed(from(2)).await, None, "whoever has another address gets nothing");
+    let looked =
+        rack.state.desk.answer_at("preseeds/52:54:00:77:00:01.cfg", from(1), BOX, true).await.unwrap().unwrap();
+    let nobodys = "0".repeat(crate::auth::TOKEN_HEX);
+    assert!(String::from_utf8_lossy(&looked).contains(&nobodys), "a HEAD has the length, and no token of its own");
+    assert_eq!(Some(looked.len()), fixed(from(1)).await.map(|whole| whole.len()));
 
     for stage in ["started", "network", "network", "disks", "base-system", "bootloader"] {
         assert!(rack.says(&key, stage, from(1)).await.unwrap(), "{stage}");
