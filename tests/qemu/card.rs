@@ -323,13 +323,33 @@ fn it_falls_back_to_the_other_slot_and_keeps_what_it_acknowledged_through_power_
     Ok(())
 }
 
+/// Logs in as root at the card's console; a wrong password is refused before.
+fn log_in(vm: &mut Vm, password: &str) -> Result<()> {
+    for (typed, wanted) in [("wrong", "Login incorrect"), (password, " # ")] {
+        // What was typed before there is a question is lost; an empty line asks for another one.
+        let mark = vm.console().mark();
+        vm.type_text("\n")?;
+        vm.wait_after(mark, "login:", LIMIT)?;
+        let mark = vm.console().mark();
+        vm.type_text("root\n")?;
+        vm.wait_after(mark, "Password:", LIMIT)?;
+        let mark = vm.console().mark();
+        vm.type_text(&format!("{typed}\n"))?;
+        vm.wait_after(mark, wanted, LIMIT)?;
+    }
+    println!("card: root logged in at the console with the password of the settings");
+    Ok(())
+}
+
 #[test]
 fn it_boots_on_a_raspberry_pi_3_from_its_card_slot() -> Result<()> {
     let visitor = Visitor::new()?;
-    let (ns, card) = (network()?, Card::new(SIZE, &format!("{SETTINGS}[box]\nssh = true\nssh_passwords = true\n"))?);
+    let people = "[box]\nssh = true\nssh_passwords = true\n[[box.user]]\nname = \"root\"\npassword = \"open sesame\"\n";
+    let (ns, card) = (network()?, Card::new(SIZE, &format!("{SETTINGS}{people}"))?);
     let began = Instant::now();
-    let mut vm = card.machine(Firmware::Pi3Kernel)?.start(&ns, "box")?;
+    let mut vm = card.machine_with(Firmware::Pi3Kernel, &["rackberry.nowatchdog"])?.start(&ns, "box")?;
     let seconds = ready(&ns, &vm, 0)?;
+    log_in(&mut vm, "open sesame")?;
     println!("card: Pi 3: ready {seconds} s after its kernel's start, {} s after power-on", began.elapsed().as_secs());
     let said = shell(&mut vm, "cat /run/card/env /sys/firmware/devicetree/base/model; echo; ls /dev/watchdog", LIMIT)?;
     for wanted in ["DISK=/dev/mmcblk0", "Raspberry Pi 3 Model B", "\n/dev/watchdog"] {

@@ -49,7 +49,8 @@ pub fn with(base: &Accounts, people: &[Account], homes: &str) -> (Accounts, Vec<
         }
         // Writing to a String cannot fail.
         let _ = writeln!(files.passwd, "{name}:x:{id}:{id}::{homes}/{name}:/bin/sh");
-        let _ = writeln!(files.shadow, "{name}:{hash}:::::::");
+        // busybox's login takes a line whose numbers are all empty for a damaged one.
+        let _ = writeln!(files.shadow, "{name}:{hash}::0:99999:7:::");
         let _ = writeln!(files.group, "{name}:x:{id}:");
         if let Some(members) = line_of(&files.group, GROUP).and_then(|line| line.split(':').nth(3)) {
             let members = if members.is_empty() { name.to_owned() } else { format!("{members},{name}") };
@@ -88,7 +89,7 @@ mod tests {
     fn base() -> Accounts {
         Accounts {
             passwd: "root:x:0:0:root:/root:/bin/sh\nrackberry:x:900:900::/var/lib/rackberry:/bin/false".to_owned(),
-            shadow: "root:*:::::::\nrackberry:*:::::::\n".to_owned(),
+            shadow: "root:*::0:99999:7:::\nrackberry:*::0:99999:7:::\n".to_owned(),
             group: "root:x:0:\nrackberry:x:900:\n".to_owned(),
         }
     }
@@ -105,7 +106,7 @@ mod tests {
             "anna:x:1000:1000::/run/card/home/anna:/bin/sh\nbert:x:1001:1001::/run/card/home/bert:/bin/sh\n"
         ));
         assert!(files.passwd.contains("/bin/false\nanna:"), "the base's last line is ended: {}", files.passwd);
-        assert!(files.shadow.ends_with("anna:$6$x$y:::::::\nbert:*:::::::\n"));
+        assert!(files.shadow.ends_with("anna:$6$x$y::0:99999:7:::\nbert:*::0:99999:7:::\n"));
         assert_eq!(files.group, "root:x:0:\nrackberry:x:900:anna,bert\nanna:x:1000:\nbert:x:1001:\n");
         assert_eq!(homes.iter().map(|home| home.id).collect::<Vec<_>>(), [1000, 1001]);
         assert!(taken.is_empty());
@@ -115,7 +116,7 @@ mod tests {
     fn root_keeps_its_place_and_the_systems_names_are_not_taken() {
         let (files, homes, taken) =
             with(&base(), &[person("root", Some("$6$x$y")), person("rackberry", None)], "/home");
-        assert_eq!(files.shadow, "root:$6$x$y:::::::\nrackberry:*:::::::\n");
+        assert_eq!(files.shadow, "root:$6$x$y::0:99999:7:::\nrackberry:*::0:99999:7:::\n");
         assert_eq!((homes.len(), taken), (1, vec!["rackberry".to_owned()]));
     }
 }
