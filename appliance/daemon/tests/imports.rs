@@ -153,11 +153,11 @@ fn crates_import_no_more_of_ours_than_they_may() {
 }
 
 #[test]
-fn foreign_codecs_stay_behind_one_file_each() {
+fn foreign_codecs_stay_behind_one_door_each() {
     for (folder, library, home) in [
         ("appliance/core/src", "dhcproto", "dhcp/wire.rs"),
         ("images/agent/src", "ureq", "http.rs"),
-        ("appliance/daemon/src", "pgp", "origin/signature.rs"),
+        ("appliance/daemon/src", "pgp", "origin/signature"),
         ("appliance/daemon/src", "rustls", "origin/client.rs"),
     ] {
         let users: Vec<String> = sources(&root().join(folder))
@@ -165,7 +165,8 @@ fn foreign_codecs_stay_behind_one_file_each() {
             .filter(|(_, code)| !names_behind(code, &format!("{library}::")).is_empty())
             .map(|(file, _)| file)
             .collect();
-        assert_eq!(users, [home], "who imports {library} in {folder}");
+        let at_home = users.iter().all(|file| file.starts_with(home));
+        assert!(!users.is_empty() && at_home, "who imports {library} in {folder}: {users:?}");
     }
 }
 

@@ -4,20 +4,25 @@
 //! counts if a key of the file made it that was neither revoked nor out of its time when it did. A key whose time is over *now*
 //! still vouches for what it signed before: that is said, not refused. So is none: a box may have no clock.
 
-#[cfg(test)]
-use pgp::packet::PacketTrait as _;
+//!
+//! | file | what |
+//! |---|---|
+//! | `packets` | files of keys and signatures, armored or binary, as packets |
+//! | `standing` | what a key says of itself: whether it may sign, and how long |
+//! | `verdict` | whether one signature counts |
+
+mod packets;
+mod standing;
+mod verdict;
+
+use packets::{blocks, brief, detached, unpacked};
 use pgp::{
-    armor::Dearmor,
-    composed::{CleartextSignedMessage, Deserializable as _, DetachedSignature, SignedPublicKey, SignedPublicSubKey},
-    crypto::hash::HashAlgorithm,
-    packet::{
-        KeyFlags, Signature, SignatureConfig, SignatureType, SignatureVersion, SignatureVersionSpecific, SubpacketData,
-    },
-    ser::Serialize as _,
-    types::{KeyDetails as _, KeyVersion, Tag, Timestamp, VerifyingKey as _},
+    composed::{CleartextSignedMessage, Deserializable as _, SignedPublicKey},
+    packet::{Signature, SignatureConfig, SignatureType, SignatureVersionSpecific},
+    types::KeyDetails as _,
 };
 use rackberry_core::{text::CleanText, time::WallTime};
-use std::io::Read as _;
+use standing::{Candidate, Standing, candidates, issuer, names};
 
 /// No key file, signature or signed list is longer.
 pub const LONGEST: usize = 1 << 20;
@@ -85,9 +90,14 @@ impl Keyring {
         let mut keys = Vec::new();
         let mut why = "it is empty".to_owned();
         for block in blocks(bytes, b"-----BEGIN PGP PUBLIC KEY BLOCK-----") {
-            let read = SignedPublicKey::from_reader_many(block);
-            let Ok((read, _)) = read.map_err(|error| why = brief(&error)) else { continue };
-            for key in read.take(MOST) {
+            let read = unpacked(block).and_then(|packets| {
+                Ok(SignedPublicKey::from_bytes_many(packets.as_slice())
+                    .map_err(|error| brief(&error))?
+                    .take(MOST)
+                    .collect::<Vec<_>>())
+            });
+            let Ok(read) = read.map_err(|error| why = error) else { continue };
+            for key in read {
                 match key {
                     Ok(key) => keys.push(key),
                     Err(error) => why = brief(&error),
@@ -172,7 +182,7 @@ impl Keyring {
                 strangers.push(issuer(signature));
                 continue;
             };
-            let signer = judge_one(signature, key, candidate, now, &mut |key| fits(at, signature, key))?;
+            let signer = verdict::judge(signature, key, candidate, now, &mut |key| fits(at, signature, key))?;
             good.get_or_insert(signer);
         }
         good.ok_or_else(|| match strangers.as_slice() {
@@ -184,271 +194,6 @@ impl Keyring {
 
 /// Whether the signature of this number is right, by the key that says to have made it.
 type Fits<'a> = &'a mut dyn FnMut(usize, &Signature, Candidate<'_>) -> bool;
-
-/// A signature that says to be of this key.
-fn judge_one(
-    signature: &Signature,
-    key: &SignedPublicKey,
-    candidate: Candidate<'_>,
-    now: WallTime,
-    fits: &mut dyn FnMut(Candidate<'_>) -> bool,
-) -> Result<Signer, SignatureError> {
-    let signer = Keyring::signer(key, None);
-    let (id, name) = (signer.key.clone(), signer.name.to_string());
-    let weak = |what: &str| SignatureError::Weak(what.to_owned());
-    match signature.hash_alg() {
-        Some(
-            HashAlgorithm::Sha256
-            | HashAlgorithm::Sha384
-            | HashAlgorithm::Sha512
-            | HashAlgorithm::Sha3_256
-            | HashAlgorithm::Sha3_512,
-        ) => {}
-        Some(HashAlgorithm::Md5) => return Err(weak("MD5")),
-        Some(HashAlgorithm::Sha1) => return Err(weak("SHA-1")),
-        other => return Err(weak(&format!("the hash {other:?}"))),
-    }
-    let made = signature.config().and_then(|config| {
-        config.hashed_subpackets().find_map(|packet| match packet.data {
-            SubpacketData::SignatureCreationTime(made) => Some(made.as_secs()),
-            _ => None,
-        })
-    });
-    let Some(made) = made else {
-        return Err(SignatureError::Unreadable("it does not say when it was made".to_owned()));
-    };
-    // What is not hashed can be changed by anybody: only who made it may stand there.
-    let mut open = signature.config().into_iter().flat_map(|config| config.unhashed_subpackets());
-    let issuer =
-        |data: &SubpacketData| matches!(data, SubpacketData::IssuerKeyId(_) | SubpacketData::IssuerFingerprint(_));
-    if open.any(|packet| packet.is_critical || !issuer(&packet.data)) {
-        return Err(SignatureError::Unreadable("it says what it does not vouch for".to_owned()));
-    }
-    // Others are not of a file's bytes: one of nothing but a time would fit any file.
-    if !matches!(signature.typ(), Some(SignatureType::Binary | SignatureType::Text)) {
-        return Err(SignatureError::Unreadable("it is not one of a file's bytes".to_owned()));
-    }
-    if !fits(candidate) {
-        return Err(SignatureError::Wrong { key: id, signer: name });
-    }
-    let standing = Standing::of(key).ok_or_else(|| SignatureError::MayNot { key: id.clone(), signer: name.clone() })?;
-    let (began, ends, revoked, may_sign) = match candidate {
-        Candidate::Primary(key) => {
-            (u64::from(key.created_at().as_secs()), standing.ends, standing.revoked, standing.may_sign)
-        }
-        Candidate::Sub(sub) => {
-            let own = Standing::of_subkey(key, sub);
-            let own = own.ok_or_else(|| SignatureError::MayNot { key: id.clone(), signer: name.clone() })?;
-            let ends = [own.ends, standing.ends].into_iter().flatten().min();
-            (u64::from(sub.created_at().as_secs()), ends, own.revoked || standing.revoked, own.may_sign)
-        }
-    };
-    if revoked {
-        return Err(SignatureError::Revoked { key: id, signer: name });
-    }
-    if !may_sign {
-        return Err(SignatureError::MayNot { key: id, signer: name });
-    }
-    let made = u64::from(made);
-    if made < began || ends.is_some_and(|ends| made >= ends) {
-        return Err(SignatureError::OutOfTime { key: id, signer: name });
-    }
-    let lasts = signature.signature_expiration_time().map(|lasts| u64::from(lasts.as_secs())).filter(|s| *s > 0);
-    let now = u64::try_from(now.0).unwrap_or(0) / 1000;
-    if lasts.is_some_and(|lasts| now > 0 && made + lasts <= now) {
-        return Err(SignatureError::Expired { key: id, signer: name });
-    }
-    Ok(Keyring::signer(key, ends))
-}
-
-/// A key that can sign: the primary one or one below it.
-#[derive(Debug, Clone, Copy)]
-enum Candidate<'a> {
-    Primary(&'a SignedPublicKey),
-    Sub(&'a SignedPublicSubKey),
-}
-
-impl Candidate<'_> {
-    fn verifies(self, signature: &Signature, bytes: &[u8]) -> bool {
-        match self {
-            Candidate::Primary(key) => signature.verify(&key.primary_key, bytes).is_ok(),
-            Candidate::Sub(sub) => signature.verify(&sub.key, bytes).is_ok(),
-        }
-    }
-
-    /// Whether this digest is what the key signed.
-    fn signed(self, signature: &Signature, digest: &[u8]) -> bool {
-        let (Some(hash), Some(made)) = (signature.hash_alg(), signature.signature()) else { return false };
-        // Keys of version 6 make signatures of version 6, and no other key does (RFC 9580, 5.2.3).
-        let version = match self {
-            Candidate::Primary(key) => key.version(),
-            Candidate::Sub(sub) => sub.version(),
-        };
-        if (version == KeyVersion::V6) != (signature.version() == SignatureVersion::V6) {
-            return false;
-        }
-        if signature.signed_hash_value().is_none_or(|start| !digest.starts_with(&start)) {
-            return false;
-        }
-        match self {
-            Candidate::Primary(key) => key.primary_key.verify(hash, digest, made).is_ok(),
-            Candidate::Sub(sub) => sub.key.verify(hash, digest, made).is_ok(),
-        }
-    }
-}
-
-fn candidates(key: &SignedPublicKey) -> impl Iterator<Item = Candidate<'_>> {
-    std::iter::once(Candidate::Primary(key)).chain(key.public_subkeys.iter().take(MOST).map(Candidate::Sub))
-}
-
-/// Whether the signature says that this key made it, and says so of no other.
-fn names(signature: &Signature, candidate: Candidate<'_>) -> bool {
-    let (id, fingerprint) = match candidate {
-        Candidate::Primary(key) => (key.legacy_key_id(), key.fingerprint()),
-        Candidate::Sub(sub) => (sub.legacy_key_id(), sub.fingerprint()),
-    };
-    let (ids, fingerprints) = (signature.issuer_key_id(), signature.issuer_fingerprint());
-    !(ids.is_empty() && fingerprints.is_empty())
-        && ids.iter().all(|named| **named == id)
-        && fingerprints.iter().all(|named| **named == fingerprint)
-}
-
-/// What a signature says of its maker.
-fn issuer(signature: &Signature) -> String {
-    match (signature.issuer_fingerprint().first(), signature.issuer_key_id().first()) {
-        (Some(fingerprint), _) => format!("{fingerprint:X}"),
-        (None, Some(id)) => id.to_string().to_uppercase(),
-        (None, None) => "of nobody named".to_owned(),
-    }
-}
-
-/// What a key says of itself by its newest signature about itself.
-#[derive(Debug, Clone, Copy)]
-struct Standing {
-    /// Seconds since 1970.
-    ends: Option<u64>,
-    revoked: bool,
-    may_sign: bool,
-}
-
-impl Standing {
-    /// Of a primary key; none if nothing that it signed vouches for it.
-    fn of(key: &SignedPublicKey) -> Option<Self> {
-        let primary = &key.primary_key;
-        let own = |signature: &&Signature| names(signature, Candidate::Primary(key)) && !is_md5(signature);
-        let revoked = key.details.revocation_signatures.iter().filter(own).any(|s| s.verify_key(primary).is_ok());
-        let direct = key.details.direct_signatures.iter().filter(own).filter(|s| s.verify_key(primary).is_ok());
-        let users = key.details.users.iter().flat_map(|user| {
-            let valid = |signature: &&Signature| signature.verify_certification(primary, Tag::UserId, &user.id).is_ok();
-            let is_own: Vec<&Signature> = user.signatures.iter().filter(own).filter(valid).collect();
-            // A name that was taken back vouches for nothing.
-            let taken_back = is_own.iter().any(|signature| signature.typ() == Some(SignatureType::CertRevocation));
-            if taken_back { Vec::new() } else { is_own }
-        });
-        let newest = direct.chain(users).max_by_key(|signature| made(signature))?;
-        Some(Standing {
-            ends: ends(primary.created_at().as_secs(), newest),
-            revoked,
-            // A key of before there were flags may do anything.
-            may_sign: flags(newest).is_none_or(|flags| flags.sign()),
-        })
-    }
-
-    /// Of a key below a primary one; none if that does not vouch for it.
-    fn of_subkey(key: &SignedPublicKey, sub: &SignedPublicSubKey) -> Option<Self> {
-        let own = |signature: &&Signature| {
-            names(signature, Candidate::Primary(key))
-                && !is_md5(signature)
-                && signature.verify_subkey_binding(&key.primary_key, &sub.key).is_ok()
-        };
-        let valid: Vec<&Signature> = sub.signatures.iter().filter(own).collect();
-        let revoked = valid.iter().any(|signature| signature.typ() == Some(SignatureType::SubkeyRevocation));
-        let bindings = valid.iter().filter(|signature| signature.typ() == Some(SignatureType::SubkeyBinding));
-        let newest = bindings.max_by_key(|signature| made(signature))?;
-        // The key below has to say itself that it belongs to the one above: else anybody takes it under their name.
-        let back = newest
-            .embedded_signature()
-            .is_some_and(|back| !is_md5(back) && back.verify_primary_key_binding(&sub.key, &key.primary_key).is_ok());
-        Some(Standing {
-            ends: ends(sub.created_at().as_secs(), newest),
-            revoked,
-            may_sign: back && flags(newest).is_some_and(|flags| flags.sign()),
-        })
-    }
-}
-
-/// A key's word about itself by MD5 is nobody's; SHA-1 is still found there, and the key file as a whole is trusted.
-fn is_md5(signature: &Signature) -> bool {
-    signature.hash_alg() == Some(HashAlgorithm::Md5)
-}
-
-fn made(signature: &Signature) -> u32 {
-    signature.created().map_or(0, Timestamp::as_secs)
-}
-
-fn ends(began: u32, signature: &Signature) -> Option<u64> {
-    let lasts = signature.key_expiration_time().map(|lasts| u64::from(lasts.as_secs())).filter(|lasts| *lasts > 0)?;
-    Some(u64::from(began) + lasts)
-}
-
-fn flags(signature: &Signature) -> Option<KeyFlags> {
-    signature.config()?.hashed_subpackets().find_map(|packet| match &packet.data {
-        SubpacketData::KeyFlags(flags) => Some(flags.clone()),
-        _ => None,
-    })
-}
-
-/// The signatures of a file, armored or binary. All of it has to be signatures, written as the format has it: what
-/// can be changed without being noticed is not taken.
-fn detached(file: &[u8]) -> Result<Vec<Signature>, SignatureError> {
-    let unreadable = |error: &pgp::errors::Error| SignatureError::Unreadable(brief(error));
-    if file.len() > LONGEST {
-        return Err(SignatureError::Long);
-    }
-    let mut unpacked = Vec::new();
-    if file.first().is_some_and(|first| first & 0x80 != 0) {
-        unpacked.extend_from_slice(file);
-    } else {
-        let mut blocks = blocks(file, b"-----BEGIN PGP SIGNATURE-----");
-        // Two blocks in one file are concatenated signatures, which no tool makes by itself.
-        let (Some(block), None) = (blocks.next(), blocks.next()) else {
-            return Err(SignatureError::Unreadable("it is no OpenPGP signature".to_owned()));
-        };
-        Dearmor::new(block)
-            .read_to_end(&mut unpacked)
-            .map_err(|error| SignatureError::Unreadable(rackberry_core::text::clean(&error.to_string(), 120)))?;
-    }
-    let (mut signatures, mut again) = (Vec::new(), Vec::new());
-    for signature in DetachedSignature::from_bytes_many(unpacked.as_slice()).map_err(|error| unreadable(&error))? {
-        let signature = signature.map_err(|error| unreadable(&error))?;
-        signature.to_writer(&mut again).map_err(|error| unreadable(&error))?;
-        signatures.push(signature.signature);
-        if signatures.len() > MOST {
-            return Err(SignatureError::Unreadable("it holds more than 64 signatures".to_owned()));
-        }
-    }
-    if again != unpacked {
-        return Err(SignatureError::Unreadable("it is not written as the format has it".to_owned()));
-    }
-    Ok(signatures)
-}
-
-/// The parts of a text that begin with this line; all of it if it is binary.
-fn blocks<'a>(bytes: &'a [u8], line: &'static [u8]) -> impl Iterator<Item = &'a [u8]> {
-    let binary = bytes.first().is_some_and(|first| first & 0x80 != 0);
-    let mut starts: Vec<usize> = if binary {
-        vec![0]
-    } else {
-        bytes.windows(line.len()).enumerate().filter(|(_, w)| *w == line).map(|(at, _)| at).collect()
-    };
-    starts.truncate(MOST);
-    let ends: Vec<usize> = starts.iter().skip(1).copied().chain([bytes.len()]).collect();
-    starts.into_iter().zip(ends).filter_map(|(start, end)| bytes.get(start..end))
-}
-
-fn brief(error: &pgp::errors::Error) -> String {
-    rackberry_core::text::clean(&error.to_string(), 120)
-}
 
 /// What a signature's hash is given.
 enum Fed<'a> {

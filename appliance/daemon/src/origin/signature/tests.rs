@@ -1,6 +1,7 @@
 //! Keys and signatures here are Debian's gpg's.
 
 use super::*;
+use pgp::packet::PacketTrait as _;
 use std::{
     io::Write as _,
     path::PathBuf,
