@@ -43,6 +43,8 @@ pub(crate) fn url(path: &'static str) -> String {
 pub(crate) struct Urls {
     pub style: String,
     pub script: String,
+    /// For the page of images.
+    pub import: String,
     pub icons: String,
     pub logo: String,
 }
@@ -50,6 +52,7 @@ pub(crate) struct Urls {
 pub(crate) static URLS: LazyLock<Urls> = LazyLock::new(|| Urls {
     style: url("style.css"),
     script: url("script.js"),
+    import: url("import.js"),
     icons: url("icons.svg"),
     logo: url("logo.svg"),
 });

@@ -138,6 +138,16 @@ impl Client {
         Ok(serde_json::from_slice(&response.whole().await?)?)
     }
 
+    /// Sends some bytes as a body.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn send_bytes(&self, path: &str, bytes: Bytes) -> Result<Value, CallError> {
+        let length = bytes.len() as u64;
+        let response = self.send(Method::POST, path, Full::new(bytes), Some(length)).await?;
+        Ok(serde_json::from_slice(&response.whole().await?)?)
+    }
+
     /// Sends a file's bytes as a body.
     ///
     /// # Errors

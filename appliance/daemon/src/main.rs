@@ -131,6 +131,7 @@ fn run(cli: &Cli, shown: &Shown) -> anyhow::Result<()> {
         }
         Command::Initrd(command) => initrd::initrd(command, shown),
         Command::Ramroot(RamrootCommand::Build(args)) => ramroot::build(args),
+        Command::ImportWorker => rackberry::media::run_worker().context("looking at media"),
         Command::Openapi => {
             let document = rackberry::http::api::openapi::document();
             shown.done(&document, &serde_json::to_string_pretty(&document)?);
@@ -317,6 +318,7 @@ mod tests {
             "initrd pack",
             "initrd unpack",
             "ramroot build",
+            "import-worker",
         ];
         let forms = ["host import", "profile show", "user role"];
         let left: Vec<&String> =

@@ -50,7 +50,7 @@ fn images_come_in_raw_and_packed_and_go_again() -> Result<()> {
     let gone = site.room.enter(|| Connection::open_from(ROOM, BOOT, PATIENCE)?.request("GET", &path, &[]))?;
     assert_eq!(gone.status, 404);
     let files = std::fs::read_dir(appliance.state_dir().join("images"))?.count();
-    assert_eq!(files, 5, "two images with their sums, and the folder of incoming ones");
+    assert_eq!(files, 6, "two images with their sums, and the folders of those that come in");
     Ok(())
 }
 

@@ -141,6 +141,7 @@ impl App {
         let listeners = Listeners::open(&config)?;
         // Loaders and profiles may lie in a folder that root reads only by its rights: somebody's closed home.
         let media = Media::new(config.assets.clone(), state_dir.clone())?;
+        let media = media.with_worker(PathBuf::from("/proc/self/exe"));
         let catalog = Catalog::load(&[&config.assets.join("catalog"), &state_dir.join("catalog")]);
         for problem in catalog.problems() {
             tracing::warn!(problem, "a profile was left out");

@@ -2,7 +2,7 @@
 
 use super::{
     AlarmCommand, Command, HostCommand, ImageCommand, OledCommand, ProfileCommand, TokenCommand, UserCommand, fetch,
-    oled, password,
+    import, oled, password,
     show::{Shown, event_line},
     update,
 };
@@ -26,8 +26,8 @@ pub struct Usage(String);
 /// Whatever the box refuses, and [`Usage`].
 pub async fn ask(client: &Client, command: &Command, shown: &Shown) -> anyhow::Result<()> {
     let answer = match command {
-        Command::Image(ImageCommand::Import { file, name, sha256, origin }) if fetch::is_url(file) => {
-            return fetch::import(client, file, name.as_deref(), sha256.as_deref(), origin, shown).await;
+        Command::Image(ImageCommand::Import { file, name, sha256, as_it_is, origin }) if fetch::is_url(file) => {
+            return fetch::import(client, file, name.as_deref(), sha256.as_deref(), *as_it_is, origin, shown).await;
         }
         Command::Host(command) => host(client, command).await?,
         Command::Install(args) => {
@@ -59,7 +59,7 @@ pub async fn ask(client: &Client, command: &Command, shown: &Shown) -> anyhow::R
         }
         Command::Cancel { host } => client.call(Method::POST, &format!("/hosts/{}/cancel", encode(host)), None).await?,
         Command::Resume { host } => client.call(Method::POST, &format!("/hosts/{}/resume", encode(host)), None).await?,
-        Command::Image(command) => image(client, command).await?,
+        Command::Image(command) => image(client, command, shown).await?,
         Command::Profile(command) => profile(client, command).await?,
         Command::Events { host, follow } => return events(client, host.as_deref(), *follow, shown).await,
         Command::Alarm(AlarmCommand::List) => client.call(Method::GET, "/alarms", None).await?,
@@ -85,6 +85,7 @@ pub async fn ask(client: &Client, command: &Command, shown: &Shown) -> anyhow::R
         | Command::NetUp { .. }
         | Command::Restore { .. }
         | Command::CardSetup(_)
+        | Command::ImportWorker
         | Command::UpdateHelper(_)
         | Command::ClockHelper(_)
         | Command::Initrd(_)
@@ -143,7 +144,7 @@ async fn host(client: &Client, command: &HostCommand) -> anyhow::Result<Value> {
     })
 }
 
-async fn image(client: &Client, command: &ImageCommand) -> anyhow::Result<Value> {
+async fn image(client: &Client, command: &ImageCommand, shown: &Shown) -> anyhow::Result<Value> {
     Ok(match command {
         ImageCommand::List => client.call(Method::GET, "/images", None).await?,
         ImageCommand::Rm { image } => client.call(Method::DELETE, &format!("/images/{}", encode(image)), None).await?,
@@ -152,16 +153,12 @@ async fn image(client: &Client, command: &ImageCommand) -> anyhow::Result<Value>
         }
         ImageCommand::Fetches => client.call(Method::GET, "/fetches", None).await?,
         ImageCommand::Cancel { fetch } => client.call(Method::DELETE, &format!("/fetches/{fetch}"), None).await?,
-        ImageCommand::Import { file, name, sha256, .. } => {
+        ImageCommand::Prune { yes } => client.call(Method::POST, "/prune", Some(json!({ "yes": yes }))).await?,
+        ImageCommand::Import { file, name, sha256, as_it_is, .. } => {
             let stem = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             let stem = stem.split('.').next().unwrap_or_default();
-            let path = format!(
-                "/images?name={}&sha256={}&origin={}",
-                encode(name.as_deref().unwrap_or(stem)),
-                encode(sha256.as_deref().unwrap_or_default()),
-                encode(&file.display().to_string())
-            );
-            client.upload(&path, file.clone()).await?
+            let name = name.as_deref().unwrap_or(stem);
+            import::import(client, file, name, sha256.as_deref(), *as_it_is, shown).await?
         }
     })
 }

@@ -29,6 +29,7 @@ pub async fn import(
     url: &Path,
     name: Option<&str>,
     sha256: Option<&str>,
+    as_it_is: bool,
     origin: &OriginArgs,
     shown: &Shown,
 ) -> anyhow::Result<()> {
@@ -63,6 +64,7 @@ pub async fn import(
         "checksums": origin.checksums,
         "signature": origin.signature,
         "key": key,
+        "as_it_is": as_it_is,
         "allow_private": origin.allow_private,
     });
     let begun = client.call(Method::POST, "/fetches", Some(order)).await?;

@@ -5,6 +5,7 @@
 //! | `ask` | a command as calls of the API |
 //! | `show` | the answers, for people |
 //! | `fetch` | files from elsewhere, and how far they are |
+//! | `import` | media brought to the box, piece by piece |
 //! | `oled` | the display's picture |
 //! | `password` | one typed without being seen |
 //! | `initrd` | initial RAM disks: listed, unpacked, extended |
@@ -13,6 +14,7 @@
 
 pub mod ask;
 mod fetch;
+mod import;
 pub mod initrd;
 mod oled;
 mod password;
@@ -85,6 +87,9 @@ pub enum Command {
     Cancel { host: String },
     /// Goes on with an interrupted install on HOST.
     Resume { host: String },
+    /// Says what the media on its standard input is. Part of an import.
+    #[command(hide = true)]
+    ImportWorker,
     /// Images.
     #[command(subcommand)]
     Image(ImageCommand),
@@ -388,7 +393,8 @@ impl PowerAction {
 pub enum ImageCommand {
     /// Takes an image in, from a file or a URL; its digest is printed and pinned.
     Import {
-        #[arg(value_name = "FILE|URL")]
+        /// An ISO, disk image, archive, kernel, initrd or squashfs; a folder, which is packed on the way; or a URL that the box fetches.
+        #[arg(value_name = "FILE|FOLDER|URL")]
         file: PathBuf,
         /// The name profiles know it by; the file's name without endings if none.
         #[arg(long)]
@@ -396,6 +402,9 @@ pub enum ImageCommand {
         /// Refuse it unless it has this digest.
         #[arg(long)]
         sha256: Option<String>,
+        /// Keep a packed archive packed, for machines that unpack it themselves: nothing is served out of it then.
+        #[arg(long)]
+        as_it_is: bool,
         #[command(flatten)]
         origin: OriginArgs,
     },
@@ -405,6 +414,11 @@ pub enum ImageCommand {
     Cancel {
         /// As `image fetches` shows it.
         fetch: u64,
+    },
+    /// Names the images that no profile names and no install reads, and with --yes removes them.
+    Prune {
+        #[arg(long)]
+        yes: bool,
     },
     /// Every image.
     List,

@@ -104,10 +104,19 @@ fn rows(command: &Command, answer: &Value) -> Option<String> {
             let mac = host.get("macs").and_then(|macs| macs.get(0)).map(plain).unwrap_or_default();
             vec![text(host, "name"), mac, text(host, "word"), text(host, "sentence")]
         }),
-        Command::Image(ImageCommand::List) => (&["NAME", "KIND", "BYTES", "SHA-256"], |image| {
-            let digest: String = text(image, "digest").chars().take(12).collect();
-            vec![text(image, "name"), text(image, "kind"), text(image, "size_bytes"), digest]
-        }),
+        Command::Image(ImageCommand::List) => {
+            (&["NAME", "KIND", "SYSTEM", "VERSION", "ARCH", "BYTES", "SHA-256"], |image| {
+                let digest: String = text(image, "digest").chars().take(12).collect();
+                let cells = ["name", "kind", "system", "version", "arch", "size_bytes"];
+                cells.iter().map(|key| text(image, key)).chain([digest]).collect()
+            })
+        }
+        Command::Image(ImageCommand::Prune { yes: true }) => {
+            (&["REMOVED", "BYTES FREED"], |image| vec![text(image, "name"), text(image, "size_bytes")])
+        }
+        Command::Image(ImageCommand::Prune { yes: false }) => {
+            (&["--yes WOULD REMOVE", "BYTES FREED"], |image| vec![text(image, "name"), text(image, "size_bytes")])
+        }
         Command::Image(ImageCommand::Fetches) => (&["ID", "NAME", "STATE", "BYTES", "OF", "WHY"], |fetch| {
             ["id", "name", "state", "done_bytes", "size_bytes", "message"].map(|key| text(fetch, key)).to_vec()
         }),

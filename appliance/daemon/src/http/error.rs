@@ -5,7 +5,7 @@ use crate::{
     auth::AuthError,
     boot::BootError,
     inventory::{ApplyError, ReadError, StoreError, TransactError},
-    media::{ImportError, OpenFileError},
+    media::{ImportError, OpenFileError, UploadError},
     origin::desk::DeskError,
     power::PowerError,
     update::{ClientError, UpdatesError},
@@ -75,7 +75,7 @@ impl Error {
             Error::NotLoggedIn | Error::BadToken(_) => StatusCode::UNAUTHORIZED,
             Error::Forbidden(_) => StatusCode::FORBIDDEN,
             Error::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
-            Error::Import(ImportError::Full { .. }) => StatusCode::INSUFFICIENT_STORAGE,
+            Error::Import(ImportError::Full { .. } | ImportError::TooLarge { .. }) => StatusCode::INSUFFICIENT_STORAGE,
             Error::Import(ImportError::WrongDigest { .. } | ImportError::Empty | ImportError::Unpack { .. }) => {
                 StatusCode::UNPROCESSABLE_ENTITY
             }
@@ -227,6 +227,19 @@ impl<E: Into<Error>> From<ReadError<E>> for Error {
             ReadError::Failed(inner) => inner.into(),
             ReadError::Panicked(said) => Error::Mistake(said),
             ReadError::TooSlow | ReadError::Closed => Error::Unavailable,
+        }
+    }
+}
+
+impl From<UploadError> for Error {
+    fn from(error: UploadError) -> Self {
+        let sentence = error.to_string();
+        match error {
+            UploadError::Unknown(_) => Error::NotFound(sentence),
+            UploadError::Offset { .. } | UploadError::NotWhole { .. } => Error::Conflict(sentence),
+            UploadError::TooLong { .. } => Error::Invalid(sentence),
+            UploadError::TooMany => Error::TooMany(sentence),
+            UploadError::Import(error) => Error::Import(error),
         }
     }
 }

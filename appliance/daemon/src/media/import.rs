@@ -2,9 +2,11 @@
 //! its name.
 
 use super::{
-    Media, probe,
+    Media,
+    recognise::Found,
     sums::{Beside, Summer},
     tar::{self, Index},
+    unpack,
 };
 use rackberry_core::{
     image::{Compression, Digest, Image, ImageKind, Verdict},
@@ -36,6 +38,11 @@ pub enum ImportError {
          itself. Remove an image that no host uses."
     )]
     Full { written: u64 },
+    #[error(
+        "Not enough room: the file has {size} bytes, and {room} are free for images: 64 MB stay free for the box itself. \
+         `rackberry image prune` names what no profile uses."
+    )]
+    TooLarge { size: u64, room: u64 },
     #[error("The file does not match the digest that was given: it has {found}, {wanted} was wanted. It was not kept.")]
     WrongDigest { wanted: Digest, found: Digest },
     #[error("The file is empty. It was not kept.")]
@@ -56,6 +63,8 @@ pub struct Import {
     /// After so many bytes the room that is left is looked at again.
     look_at: u64,
     as_it_is: bool,
+    /// Stays there when it is dropped, to go on later.
+    stays: bool,
     finished: bool,
 }
 
@@ -83,8 +92,59 @@ impl Import {
             written: 0,
             look_at: 0,
             as_it_is: false,
+            stays: false,
             finished: false,
         })
+    }
+
+    /// Goes on with a file of which so many bytes are there for sure; they are read once. Blocks on the disk.
+    pub(super) fn resume(media: &Media, path: PathBuf, there: u64) -> Result<Self, ImportError> {
+        let wrap = |source| ImportError::Io { doing: "read", path: path.clone(), source };
+        let mut file = File::options().read(true).write(true).open(&path).map_err(wrap)?;
+        file.set_len(there).map_err(wrap)?;
+        let (mut summer, mut head, mut written) = (Summer::default(), Vec::new(), 0);
+        let mut buffer = vec![0; 1 << 20];
+        loop {
+            let length = file.read(&mut buffer).map_err(wrap)?;
+            let piece = buffer.get(..length).unwrap_or_default();
+            if piece.is_empty() {
+                break;
+            }
+            summer.update(piece);
+            let missing = HEAD.saturating_sub(head.len()).min(length);
+            head.extend_from_slice(piece.get(..missing).unwrap_or_default());
+            written += length as u64;
+        }
+        let media = media.clone();
+        Ok(Import {
+            media,
+            path,
+            file,
+            summer,
+            head,
+            written,
+            look_at: 0,
+            as_it_is: false,
+            stays: true,
+            finished: false,
+        })
+    }
+
+    /// Bytes that came so far.
+    pub(super) fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Makes sure that what came is on the disk. Blocks on it.
+    pub(super) fn sync(&self) -> Result<(), ImportError> {
+        self.file.sync_data().map_err(|source| ImportError::Io { doing: "sync", path: self.path.clone(), source })
+    }
+
+    /// From now on it leaves nothing behind if it is dropped unfinished.
+    #[must_use]
+    pub(super) fn unless_finished_gone(mut self) -> Self {
+        self.stays = false;
+        self
     }
 
     /// Keeps a packed archive packed, for machines that unpack it themselves.
@@ -101,7 +161,7 @@ impl Import {
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), ImportError> {
         if self.written >= self.look_at {
             self.look_at = self.written + LOOK_EVERY;
-            if room_beside(&self.file).is_some_and(|room| room < LOOK_EVERY) {
+            if room(&self.file).is_some_and(|room| room < LOOK_EVERY) {
                 return Err(ImportError::Full { written: self.written });
             }
         }
@@ -144,7 +204,7 @@ impl Import {
         })?;
         let packed_archive = !self.as_it_is
             && came != Compression::None
-            && tar::begins(&tar::start_of(probe::unpacked(BufReader::new(&file), came), HEAD));
+            && tar::begins(&tar::start_of(unpack::unpacked(BufReader::new(&file), came), HEAD));
         let (digest, sums) = if packed_archive { self.unpack(&file, came)? } else { (found, sums) };
         let compression = if packed_archive { Compression::None } else { came };
         let mut beside = Beside { sums, tree: None };
@@ -155,10 +215,18 @@ impl Import {
         };
         self.file.sync_all().map_err(wrap("sync", &self.path))?;
         let stored = File::open(&self.path).map_err(wrap("read", &self.path))?;
-        let about = probe::about(&stored, compression);
-        if about.kind == ImageKind::Tree {
+        if compression == Compression::None && tar::begins(&tar::start_of(&stored, HEAD)) {
             beside.tree = Index::read(&stored).ok();
         }
+        let (about, unread) = match self.media.worker.look(&stored) {
+            Ok(found) => (found, None),
+            Err(error) => {
+                tracing::warn!(%name, error = crate::chain(&error), "what an image is could not be found out");
+                let none = Found { kind: ImageKind::Unknown, system: None, version: None, arch: None, label: None };
+                let said = format!("The process that looks at media found nothing out: {}.", crate::chain(&error));
+                (none, Some(CleanText::new(&said)))
+            }
+        };
         let list = beside.store(&target).map_err(wrap("write", &Beside::path(&target)))?;
         std::fs::rename(&self.path, &target).map_err(wrap("rename", &self.path))?;
         self.finished = true;
@@ -175,11 +243,11 @@ impl Import {
             raw_bytes: (compression == Compression::None).then_some(self.written),
             origin,
             verdict: if wanted.is_some() { Verdict::DigestGiven } else { Verdict::Unsigned },
-            system: None,
-            version: None,
-            label: None,
-            unread: about.unread,
-            arch: None,
+            system: about.system,
+            version: about.version,
+            label: about.label,
+            unread,
+            arch: about.arch,
             came: packed_archive.then_some(found),
             sums: Some(list),
             imported_wall: now,
@@ -192,7 +260,7 @@ impl Import {
         let mut import = Import::at(&self.media, path)?;
         let mut from_start = packed;
         from_start.rewind().map_err(|source| ImportError::Unpack { source })?;
-        let mut unpacked = probe::unpacked(BufReader::new(packed), compression);
+        let mut unpacked = unpack::unpacked(BufReader::new(packed), compression);
         let mut buffer = vec![0; 1 << 20];
         loop {
             match unpacked.read(&mut buffer) {
@@ -211,7 +279,7 @@ impl Import {
 }
 
 /// Bytes that the disk of this file has left for images.
-fn room_beside(file: &File) -> Option<u64> {
+pub(super) fn room(file: &File) -> Option<u64> {
     let room = rustix::fs::fstatvfs(file).map(|fs| fs.f_bavail.saturating_mul(fs.f_frsize)).ok()?;
     Some(room.saturating_sub(RESERVE))
 }
@@ -241,7 +309,7 @@ impl Media {
 
 impl Drop for Import {
     fn drop(&mut self) {
-        if !self.finished {
+        if !self.finished && !self.stays {
             let _ = std::fs::remove_file(&self.path);
         }
     }

@@ -6,17 +6,27 @@
 mod checked;
 mod containers;
 mod import;
-mod probe;
+mod pack;
+mod recognise;
 mod shelf;
 mod sums;
+#[cfg(test)]
+mod systems;
 mod tar;
 #[cfg(test)]
 mod tests;
+mod unpack;
+mod uploads;
+mod worker;
 
 pub use checked::{Damaged, Part, alarm_key};
 pub use containers::first;
 pub use import::{Import, ImportError};
+pub use pack::Packed;
+pub use recognise::{Found, recognise};
 pub use shelf::HeldFile;
+pub use uploads::{Arriving, Upload, UploadError};
+pub use worker::{WorkerError, run as run_worker};
 
 use crate::inventory::Inventory;
 use bytes::Bytes;
@@ -39,6 +49,7 @@ use std::{
     sync::{Arc, OnceLock},
     time::Instant,
 };
+use worker::Worker;
 
 /// The bytes of an opened file.
 #[derive(Debug, Clone)]
@@ -83,6 +94,8 @@ pub struct Media {
     containers: Containers,
     /// Which images there are, once that is open.
     inventory: Arc<OnceLock<Inventory>>,
+    worker: Worker,
+    uploads: uploads::Uploads,
 }
 
 impl Media {
@@ -98,9 +111,26 @@ impl Media {
         let assets_folder = folder(&assets).ok().map(Arc::new);
         let (assets, state_dir) = (Arc::new(assets), Arc::new(state_dir));
         let (shelf, containers) = (Shelf::default(), Containers::default());
-        let media = Media { assets, assets_folder, state_dir, shelf, containers, inventory: Arc::default() };
+        let media = Media {
+            assets,
+            assets_folder,
+            state_dir,
+            shelf,
+            containers,
+            inventory: Arc::default(),
+            worker: Worker::default(),
+            uploads: uploads::Uploads::default(),
+        };
         media.sweep();
+        media.sweep_uploads();
         Ok(media)
+    }
+
+    /// Has media looked at by `program import-worker`, in a process of its own.
+    #[must_use]
+    pub fn with_worker(mut self, program: PathBuf) -> Self {
+        self.worker.program = Some(program);
+        self
     }
 
     /// Learns from now on of images and their sums from this inventory, and tells it of damage.

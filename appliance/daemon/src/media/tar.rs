@@ -159,6 +159,18 @@ impl Index {
         self.files.get(&way.join("/")).copied()
     }
 
+    /// Whether anything lies in a folder of that path.
+    pub fn has_folder(&self, path: &str) -> bool {
+        let start = format!("{}/", path.trim_matches('/'));
+        self.files.range(start.clone()..).next().is_some_and(|(path, _)| path.starts_with(&start))
+    }
+
+    /// The first name in the root that begins so.
+    pub fn begins(&self, start: &str) -> Option<String> {
+        let (path, _) = self.files.range(start.to_owned()..).next()?;
+        path.starts_with(start).then(|| path.split('/').next().unwrap_or_default().to_owned())
+    }
+
     /// Whether all its files lie within so many bytes.
     pub fn lies_within(&self, size: u64) -> bool {
         self.files.values().all(|(offset, length)| offset.checked_add(*length).is_some_and(|end| end <= size))

@@ -50,6 +50,9 @@ pub struct Order {
     /// The keys that may have signed, as their file has them.
     #[serde(default)]
     pub key: Option<Vec<u8>>,
+    /// A packed archive is kept packed.
+    #[serde(default)]
+    pub as_it_is: bool,
     /// Private addresses may be fetched from.
     #[serde(default)]
     pub private: bool,
@@ -287,6 +290,7 @@ impl Fetcher<'_> {
         let long = matches!(proof.sum, Some(Sum::Sha512(_))).then(Long::default);
         let (media, unique) = (self.media.clone(), self.unique.clone());
         let import = blocking(move || Import::start(&media, &unique)).await??;
+        let import = import.as_it_is(checked.order.as_it_is);
         Ok(Coming { import, got: 0, expected, long })
     }
 

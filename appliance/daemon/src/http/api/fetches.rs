@@ -73,6 +73,7 @@ pub(super) static ROUTES: &[Route] = &[
                 Kind::Text,
                 "The keys that may have signed: armored, or the name of a file in the folder of keys.",
             ),
+            may("as_it_is", Kind::Flag, "A packed archive is kept packed, and nothing is served out of it."),
             PRIVATE,
         ]),
         answer: Answer::One(&FETCH),
@@ -118,11 +119,13 @@ struct BeginBody {
     signature: Option<String>,
     key: Option<String>,
     #[serde(default)]
+    as_it_is: bool,
+    #[serde(default)]
     allow_private: bool,
 }
 
 async fn begin(call: Call) -> Result<Fetch, Error> {
-    let BeginBody { name, urls, sha256, checksums, signature, key, allow_private } = call.json()?;
+    let BeginBody { name, urls, sha256, checksums, signature, key, as_it_is, allow_private } = call.json()?;
     if let Some(why) = call.state.sensors.refusal() {
         return Err(Error::Conflict(why.to_owned()));
     }
@@ -140,7 +143,7 @@ async fn begin(call: Call) -> Result<Fetch, Error> {
             Some(read.map_err(|error| Error::Fields(vec![("key".to_owned(), format!("{error}."))]))?)
         }
     };
-    let order = Order { name, urls, sha256, checksums, signature, key, private: allow_private };
+    let order = Order { name, urls, sha256, checksums, signature, key, as_it_is, private: allow_private };
     Ok(call.state.fetches.begin(order, call.actor)?)
 }
 

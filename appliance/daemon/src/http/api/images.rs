@@ -8,12 +8,15 @@ use crate::{
     http::{State, error::Error},
     media::{Import, ImportError, alarm_key},
 };
+use bytes::Bytes;
 use futures_util::StreamExt as _;
 use rackberry_core::{
     event::Actor,
     image::{Digest, Image},
+    profile::Profile,
     text::CleanText,
 };
+use serde::Deserialize;
 use std::{sync::Arc, time::Duration};
 
 /// Of a refused upload so many bytes are taken in and thrown away, so that its sender gets to read why.
@@ -42,7 +45,7 @@ const SYSTEM: Kind = Kind::Word(&[
     "memtest",
 ]);
 
-static IMAGE: Schema = Schema {
+pub(super) static IMAGE: Schema = Schema {
     name: "Image",
     about: "Imported media.",
     fields: &[
@@ -108,6 +111,18 @@ pub(super) static ROUTES: &[Route] = &[
         run: |call| json(verify(call)),
     },
     Route {
+        verb: Verb::Post,
+        path: "/v1/prune",
+        access: Access::Admin,
+        name: "pruneImages",
+        command: "image prune",
+        summary: "Names the images that no profile names and no install reads; with `yes` removes them.",
+        query: &[],
+        body: Body::Json(&[may("yes", Kind::Flag, "Removes them.")]),
+        answer: Answer::List(&IMAGE),
+        run: |call| json(prune(call)),
+    },
+    Route {
         verb: Verb::Delete,
         path: "/v1/images/{image}",
         access: Access::Admin,
@@ -140,30 +155,44 @@ async fn import(call: Call) -> Result<Image, Error> {
     let Some(mut body) = upload else { return Err(Error::Mistake("an import without its bytes".to_owned())) };
     let taken = take_in(state, actor, wanted, &mut body).await;
     if taken.is_err() {
-        // Whoever still sends reads no answer.
-        let _ = tokio::time::timeout(DRAIN_FOR, async {
-            let mut left = DRAIN;
-            while let Some(Ok(piece)) = body.next().await {
-                left = left.saturating_sub(piece.len());
-                if left == 0 {
-                    return;
-                }
-            }
-        })
-        .await;
+        drain(&mut body).await;
     }
     taken
 }
 
-async fn take_in(state: State, actor: Actor, wanted: Wanted, body: &mut Upload) -> Result<Image, Error> {
+/// Takes the rest of what somebody sends, for a while: whoever still sends reads no answer.
+pub(super) async fn drain(body: &mut Upload) {
+    let _ = tokio::time::timeout(DRAIN_FOR, async {
+        let mut left = DRAIN;
+        while let Some(Ok(piece)) = body.next().await {
+            left = left.saturating_sub(piece.len());
+            if left == 0 {
+                return;
+            }
+        }
+    })
+    .await;
+}
+
+/// A name and a digest that an import may have.
+pub(in crate::http) struct Checked {
+    pub name: CleanText,
+    pub digest: Option<Digest>,
+}
+
+/// Checks what is said of an import before any of its bytes is taken.
+///
+/// # Errors
+/// [`Error::Fields`], [`Error::Conflict`].
+pub(in crate::http) fn check(state: &State, name: &str, sha256: &str) -> Result<Checked, Error> {
     if let Some(why) = state.sensors.refusal() {
         return Err(Error::Conflict(why.to_owned()));
     }
-    let name = CleanText::new(&wanted.name);
+    let name = CleanText::new(name);
     if name.is_empty() {
         return Err(Error::Fields(vec![("name".to_owned(), "An image needs a name.".to_owned())]));
     }
-    let digest = match wanted.sha256.as_str() {
+    let digest = match sha256.trim() {
         "" => None,
         text => Some(
             text.parse::<Digest>().map_err(|error| Error::Fields(vec![("sha256".to_owned(), format!("{error}."))]))?,
@@ -176,19 +205,43 @@ async fn take_in(state: State, actor: Actor, wanted: Wanted, body: &mut Upload) 
             "There is an image named {name} already. Remove it, or choose another name."
         )));
     }
+    Ok(Checked { name, digest })
+}
+
+/// A new import, and what to write into it off the runtime.
+pub(in crate::http) async fn start(state: &State) -> Result<Import, Error> {
     let unique = crate::auth::Token::random()?.hex();
-    let mut incoming = blocking({
-        let media = state.media.clone();
-        move || Import::start(&media, &unique)
-    })
-    .await?;
+    let media = state.media.clone();
+    blocking(move || Import::start(&media, &unique)).await
+}
+
+/// Writes on.
+pub(in crate::http) async fn write(mut import: Import, bytes: Bytes) -> Result<Import, Error> {
+    blocking(move || import.write(&bytes).map(|()| import)).await
+}
+
+async fn take_in(state: State, actor: Actor, wanted: Wanted, body: &mut Upload) -> Result<Image, Error> {
+    let checked = check(&state, &wanted.name, &wanted.sha256)?;
+    let mut incoming = start(&state).await?;
     while let Some(piece) = body.next().await {
         let bytes = piece.map_err(|error| Error::Invalid(format!("The upload broke off: {error}.")))?;
-        incoming = blocking(move || incoming.write(&bytes).map(|()| incoming)).await?;
+        incoming = write(incoming, bytes).await?;
     }
     let origin = CleanText::new(if wanted.origin.is_empty() { "upload" } else { &wanted.origin });
+    keep(&state, actor, incoming, checked, origin).await
+}
+
+/// Makes a whole file an image.
+pub(in crate::http) async fn keep(
+    state: &State,
+    actor: Actor,
+    import: Import,
+    checked: Checked,
+    origin: CleanText,
+) -> Result<Image, Error> {
     let wall = state.inventory.clock().wall();
-    let image = blocking(move || incoming.finish(name, origin, digest, wall)).await?;
+    let Checked { name, digest } = checked;
+    let image = blocking(move || import.finish(name, origin, digest, wall)).await?;
     let stored = state
         .inventory
         .transact(move |tx| {
@@ -233,6 +286,35 @@ async fn verify(call: Call) -> Result<Image, Error> {
     )))
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Prune {
+    #[serde(default)]
+    yes: bool,
+}
+
+async fn prune(call: Call) -> Result<Vec<Image>, Error> {
+    let Prune { yes } = call.json()?;
+    let Call { state, actor, .. } = call;
+    let snapshot = state.inventory.snapshot();
+    let read = |image: &Image| snapshot.active_installs().any(|install| install.plan.image.digest == image.digest);
+    let named = |image: &Image| state.catalog.iter().any(|profile| names(profile, image));
+    let mut unused: Vec<Image> =
+        snapshot.images.values().filter(|image| !named(image) && !read(image)).map(|image| (**image).clone()).collect();
+    unused.sort_by(|a, b| a.name.as_str().cmp(b.name.as_str()));
+    if yes {
+        for image in &unused {
+            remove_image(&state, &image.digest.to_string(), actor.clone()).await?;
+        }
+    }
+    Ok(unused)
+}
+
+/// Whether a profile cannot do without this image.
+pub(in crate::http) fn names(profile: &Profile, image: &Image) -> bool {
+    profile.needs().any(|name| name == image.name.as_str())
+}
+
 async fn remove(call: Call) -> Result<Image, Error> {
     let name = call.part("image");
     let Call { state, actor, .. } = call;
@@ -261,8 +343,8 @@ pub async fn remove_image(state: &State, name: &str, actor: Actor) -> Result<Arc
         })
         .await?;
     let (media, gone) = (state.media.clone(), removed.clone());
-    state.media.forget(&gone.digest).await;
     let unlinked = tokio::task::spawn_blocking(move || media.remove(&gone)).await;
+    state.media.forget(&removed.digest).await;
     if let Ok(Err(error)) = unlinked {
         tracing::warn!(error = crate::chain(&error), "an image left its file behind");
     }

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `table` | one row for each call: what routes it, guards it and describes it |
 //! | `openapi` | the description of all of them |
-//! | `hosts`, `installs`, `images`, `fetches`, `profiles`, `events`, `alarms`, `people`, `power`, `tokens`, `display`, `updates`, `status` | the calls by their nouns |
+//! | `hosts`, `installs`, `images`, `fetches`, `profiles`, `events`, `alarms`, `people`, `power`, `tokens`, `display`, `updates`, `uploads`, `status` | the calls by their nouns |
 //!
 //! Every request passes [`answer`]: who asks, whether there is such a call, and whether they may, in this order.
 
@@ -13,7 +13,7 @@ mod display;
 mod events;
 mod fetches;
 mod hosts;
-mod images;
+pub(super) mod images;
 mod installs;
 mod live;
 pub mod openapi;
@@ -26,6 +26,7 @@ pub mod table;
 mod tests;
 mod tokens;
 mod updates;
+mod uploads;
 
 pub use images::remove_image;
 

@@ -137,7 +137,7 @@ pub(super) const fn may(name: &'static str, kind: Kind, about: &'static str) -> 
 
 /// Every row.
 pub fn all() -> impl Iterator<Item = &'static Route> {
-    let nouns: [&'static [Route]; 14] = [
+    let nouns: [&'static [Route]; 15] = [
         super::hosts::ROUTES,
         super::installs::ROUTES,
         super::live::ROUTES,
@@ -151,6 +151,7 @@ pub fn all() -> impl Iterator<Item = &'static Route> {
         super::tokens::ROUTES,
         super::display::ROUTES,
         super::updates::ROUTES,
+        super::uploads::ROUTES,
         super::status::ROUTES,
     ];
     nouns.into_iter().flatten()

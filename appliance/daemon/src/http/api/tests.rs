@@ -29,6 +29,7 @@ fn path(route: &Route) -> String {
         ("token", "ci"),
         ("alarm", "hot"),
         ("fetch", "1"),
+        ("upload", "none"),
     ]);
     let parts = route.path.split('/').map(|part| captured(part).map_or(part, |name| names[name]));
     format!("{ROOT}{}", parts.collect::<Vec<_>>().join("/"))
@@ -439,6 +440,34 @@ async fn fetched(live: &mut Live) {
     assert!(error_of(&refused).contains("http://"), "{}", error_of(&refused));
 }
 
+/// The calls on what comes in pieces, and on what nobody uses.
+async fn uploaded(live: &mut Live) {
+    let announced = json!({ "name": "pieces", "size_bytes": 6 }).to_string();
+    let begun = live.call("beginUpload", "/v1/uploads", &announced).await;
+    let path = format!("/v1/uploads/{}", begun["id"].as_str().unwrap());
+    assert_eq!(live.call("listUploads", "/v1/uploads", "").await[0]["id"], begun["id"]);
+    live.call("sendUpload", &format!("{path}?offset=0"), "abc").await;
+    let refused = live.site.by_cookie("POST", &format!("/api{path}?offset=1"), "xyz").await;
+    assert_eq!(refused.status, 409, "{}", refused.text());
+    assert_eq!(live.call("getUpload", &path, "").await["offset"], 3);
+    let early = live.site.by_cookie("POST", &format!("/api{path}/finish"), "").await;
+    assert_eq!(early.status, 409, "{}", early.text());
+    live.call("sendUpload", &format!("{path}?offset=3"), "def").await;
+    let image = live.call("finishUpload", &format!("{path}/finish"), "").await;
+    assert_eq!((&image["name"], &image["size_bytes"]), (&json!("pieces"), &json!(6)));
+    let begun = live.call("beginUpload", "/v1/uploads", &announced.replace("pieces", "dropped")).await;
+    live.call("dropUpload", &format!("/v1/uploads/{}", begun["id"].as_str().unwrap()), "").await;
+    let unused = live.call("pruneImages", "/v1/prune", "{}").await;
+    assert!(unused.as_array().unwrap().iter().any(|image| image["name"] == "pieces"), "{unused}");
+    assert!(
+        !unused.as_array().unwrap().iter().any(|image| image["name"] == "debian-13"),
+        "a profile names it: {unused}"
+    );
+    live.call("pruneImages", "/v1/prune", "{\"yes\": true}").await;
+    let left = live.call("listImages", "/v1/images", "").await;
+    assert!(!left.as_array().unwrap().iter().any(|image| image["name"] == "pieces"), "{left}");
+}
+
 #[tokio::test]
 async fn every_answer_is_as_described() {
     let mut live = Live { site: Site::new().await, document: openapi::document(), called: BTreeSet::new() };
@@ -475,6 +504,7 @@ async fn every_answer_is_as_described() {
     assert!(error_of(&damaged).contains("damaged"), "{}", damaged.text());
     live.call("removeImage", "/v1/images/raw", "").await;
     fetched(&mut live).await;
+    uploaded(&mut live).await;
     let alarm = |tx: &mut crate::inventory::Tx<'_>| tx.raise_alarm("hot", None, "It is hot.".into());
     live.site.state.inventory.transact::<_, StoreError, _>(alarm).await.unwrap();
     live.call("listAlarms", "/v1/alarms", "").await;

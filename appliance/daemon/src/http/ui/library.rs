@@ -1,12 +1,21 @@
 //! Images, profiles and the history of everything.
 
-use super::{Visit, form, history, reply, session, view};
+use super::{Ask, Visit, form, history, reply, session, view};
 use crate::{
-    http::{State, actions, api, error::Error},
+    auth::Person,
+    http::{
+        State, actions,
+        api::{self, images as images_api},
+        error::Error,
+        multipart::{Part, Parts},
+    },
     inventory::EventFilter,
 };
+use bytes::{Buf, Bytes};
+use futures_util::{Stream, StreamExt as _};
 use http::StatusCode;
 use rackberry_core::{
+    event::Actor,
     image::{Compression, Image, Verdict},
     text::CleanText,
     time::WallTime,
@@ -47,8 +56,7 @@ async fn storage(state: &State, images: &[&Image]) -> (u64, u64) {
 
 fn image_row(state: &State, image: &Image) -> ImageRow {
     let snapshot = state.inventory.snapshot();
-    let users: Vec<_> =
-        state.catalog.iter().filter(|profile| profile.needs().any(|name| name == image.name.as_str())).collect();
+    let users: Vec<_> = state.catalog.iter().filter(|profile| images_api::names(profile, image)).collect();
     let runs_it = |entry: &&std::sync::Arc<crate::inventory::HostEntry>| {
         let installed = entry.host.installed.as_ref();
         installed.is_some_and(|installed| users.iter().any(|profile| profile.name == installed.profile.as_str()))
@@ -61,11 +69,20 @@ fn image_row(state: &State, image: &Image) -> ImageRow {
         Compression::Zstd => ", zstd",
         Compression::Bzip2 => ", bzip2",
     };
-    let kind = image.kind.title();
+    let system = image.system.map(|system| match &image.version {
+        Some(version) => format!("{} {version}", system.title()),
+        None => system.title().to_owned(),
+    });
+    let arch = image.arch.map(|arch| arch.to_string());
+    let known = [Some(format!("{}{packed}", image.kind.title())), system, arch];
+    let mut kind = known.into_iter().flatten().collect::<Vec<_>>().join(" · ");
+    if let Some(unread) = &image.unread {
+        kind = format!("{kind}. {unread}");
+    }
     ImageRow {
         id: image.digest.to_string(),
         name: image.name.to_string(),
-        kind: format!("{kind}{packed}"),
+        kind,
         bytes: image.size_bytes,
         digest: image.digest.to_string(),
         origin: image.origin.to_string(),
@@ -90,6 +107,77 @@ fn signed_by(key: &CleanText, signer: &CleanText, expires: Option<WallTime>, now
         if over { format!(", a key that ended on {day}") } else { format!(", a key that ends on {day}") }
     });
     format!("{signer}, {key}{expires}")
+}
+
+/// `POST /images/import`: a form with a file, from a page without scripts. Its sender is who `person` is; whether their own page
+/// sent it stands in the form, before the file.
+pub(super) async fn import<B: Buf>(
+    ask: Ask,
+    person: Person,
+    body: impl Stream<Item = Result<B, warp::Error>> + Send,
+) -> Response {
+    let pieces = body.map(|piece| piece.map(|mut piece| piece.copy_to_bytes(piece.remaining())));
+    let mut pieces = std::pin::pin!(pieces);
+    let taken = take_in(&ask, &person, &mut pieces).await;
+    if taken.is_err() {
+        actions::update::drain(&mut pieces).await;
+    }
+    let visit = Visit { ask, form: super::Form::default(), person };
+    match taken {
+        Ok(image) => {
+            reply::with_cookie(reply::see_other("/images"), &session::say(&format!("{} is imported.", image.name)))
+        }
+        Err(error @ Error::Forbidden(_)) => reply::failed(&visit.ask.headers, &error, None, None),
+        Err(error) => {
+            error.log(error.status());
+            images(&visit, StatusCode::UNPROCESSABLE_ENTITY, error.to_string()).await
+        }
+    }
+}
+
+async fn take_in(
+    ask: &Ask,
+    person: &Person,
+    pieces: &mut (impl Stream<Item = Result<Bytes, warp::Error>> + Unpin),
+) -> Result<Image, Error> {
+    super::may_change(person)?;
+    let state = &ask.state;
+    let (mut form, mut own, mut whole) = (Parts::new(&ask.headers)?, false, false);
+    let (mut name, mut sha256, mut arriving) = (String::new(), String::new(), None);
+    while let Some(piece) = pieces.next().await {
+        let bytes = piece.map_err(|error| Error::Invalid(format!("The upload broke off: {error}.")))?;
+        for part in form.feed(&bytes)? {
+            match part {
+                Part::Field { name: field, value } => match field.as_str() {
+                    "csrf" => own |= session::same(&value, &person.csrf),
+                    "name" => name = value,
+                    "sha256" => sha256 = value,
+                    _ => {}
+                },
+                Part::File { .. } if !own => return Err(super::too_old()),
+                Part::File { .. } if arriving.is_some() => {
+                    return Err(Error::Invalid("Send one image alone.".to_owned()));
+                }
+                Part::File { .. } => {
+                    arriving = Some((images_api::check(state, &name, &sha256)?, images_api::start(state).await?));
+                }
+                Part::Data(bytes) => {
+                    if let Some((checked, import)) = arriving.take() {
+                        arriving = Some((checked, images_api::write(import, bytes).await?));
+                    }
+                }
+                Part::End => whole = true,
+            }
+        }
+    }
+    match (own, whole, arriving) {
+        (false, ..) => Err(super::too_old()),
+        (true, true, Some((checked, import))) => {
+            let actor = Actor::User(person.name.clone());
+            images_api::keep(state, actor, import, checked, CleanText::new("upload")).await
+        }
+        (true, ..) => Err(Error::Invalid("The upload broke off. Send the file again.".to_owned())),
+    }
 }
 
 /// `POST /images/{id}/remove`.

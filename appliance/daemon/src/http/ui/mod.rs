@@ -195,9 +195,10 @@ async fn answer<B: Buf>(ask: Ask, body: impl Stream<Item = Result<B, warp::Error
         let error = Error::Forbidden("Another site sent this form.".to_owned());
         return reply::failed(&ask.headers, &error, None, None);
     }
-    if changes && ask.path == "/updates/load" {
+    if changes && ["/updates/load", "/images/import"].contains(&ask.path.as_str()) {
         // A file is read as it comes, and only from somebody known.
         return match visitor(&ask).await {
+            Ok(person) if ask.path == "/images/import" => library::import(ask, person, body).await,
             Ok(person) => updates::load(ask, person, body).await,
             Err(answer) => answer,
         };

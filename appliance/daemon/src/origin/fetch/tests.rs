@@ -45,6 +45,7 @@ fn order(urls: &[String]) -> Order {
         checksums: None,
         signature: None,
         key: None,
+        as_it_is: false,
         private: true,
     }
 }
