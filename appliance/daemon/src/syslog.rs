@@ -1,7 +1,8 @@
 //! Where installers send their logs: UDP (RFC 5426) as debian-installer does, TCP (RFC 6587) as anaconda does.
 //!
 //! A line belongs to the host at its sender's address; lines of others are dropped. They are telemetry: shown with the host, in
-//! memory alone, and of a host that sends too many some are left out.
+//! memory alone, and of a host that sends too many some are left out. Only the stage that a line tells of is kept, and only of a host
+//! whose installer runs: it is an event as if the installer had reported it.
 //!
 //! | module | one sentence |
 //! |---|---|
@@ -14,10 +15,15 @@ pub mod message;
 pub mod stages;
 
 use crate::{
-    inventory::{Inventory, Telemetry},
+    inventory::{ApplyError, Inventory, Snapshot, Telemetry, TransactError},
     net::{AskedSocket, Crowd},
 };
-use rackberry_core::{id::HostId, text::CleanText};
+use rackberry_core::{
+    event::{Actor, EventKind},
+    id::{HostId, InstallId},
+    install::STAGE_LIMIT,
+    text::CleanText,
+};
 use std::{
     collections::HashMap,
     io,
@@ -83,14 +89,25 @@ struct Desk {
 }
 
 impl Desk {
-    fn take(&self, from: Ipv4Addr, bytes: &[u8]) {
+    async fn take(&self, from: Ipv4Addr, bytes: &[u8]) {
         let Some(host) = self.inventory.snapshot().host_at(from.into()) else { return };
+        for stage in self.log(host, bytes) {
+            self.reached(from, host, stage).await;
+        }
+    }
+
+    /// Shows the lines with their host; the stages that they tell of.
+    fn log(&self, host: HostId, bytes: &[u8]) -> Vec<&'static str> {
         let text = String::from_utf8_lossy(bytes);
         let lines = text.split('\n').filter(|line| !line.trim().is_empty()).take(LINES_OF_ONE);
-        let mut taken = Vec::new();
+        let (mut taken, mut stages) = (Vec::new(), Vec::new());
         for line in lines {
+            let message = message::read(line);
             match self.gate.lock().unwrap_or_else(PoisonError::into_inner).admit(host, Instant::now()) {
-                Entry::Taken => taken.push(shown(&message::read(line))),
+                Entry::Taken => {
+                    taken.push(shown(&message));
+                    stages.extend(stages::stage(&message));
+                }
                 Entry::Last => taken.push(CleanText::new("... lines are left out: too many at once")),
                 Entry::LeftOut => {}
             }
@@ -98,7 +115,37 @@ impl Desk {
         if !taken.is_empty() {
             self.inventory.telemetry(Telemetry::Log { host, lines: taken });
         }
+        stages
     }
+
+    /// Writes down where the host's installer is, if that is news.
+    async fn reached(&self, from: Ipv4Addr, host: HostId, stage: &'static str) {
+        let Some(install) = told_by(&self.inventory.snapshot(), host, stage) else { return };
+        let written = self.inventory.transact(move |tx| {
+            // The address may be another machine's by now.
+            if tx.host_at(from.into()) != Some(host) {
+                return Ok(());
+            }
+            let kind = EventKind::InstallerStage { stage: stage.into(), detail: CleanText::default() };
+            tx.apply(install, Actor::Host, kind).map(drop)
+        });
+        match written.await {
+            // It ended between the look and the writing.
+            Ok(()) | Err(TransactError::Failed(ApplyError::Rejected { .. })) => {}
+            Err(error) => {
+                let error = crate::chain(&error);
+                tracing::warn!(%host, stage, error, "what an installer's log tells could not be written down");
+            }
+        }
+    }
+}
+
+/// The install whose installer runs on this host and was not at this stage.
+fn told_by(snapshot: &Snapshot, host: HostId, stage: &str) -> Option<InstallId> {
+    let install = snapshot.host(host)?.active_install()?;
+    let state = &install.state;
+    let news = state.installs_now() && state.stage.as_str() != stage && state.stages < STAGE_LIMIT;
+    news.then_some(install.id)
 }
 
 fn shown(message: &message::Message<'_>) -> CleanText {
@@ -142,7 +189,7 @@ async fn datagrams(udp: AskedSocket, desk: &Desk) {
     let mut buffer = [0; frames::LONGEST];
     loop {
         match udp.receive(&mut buffer).await {
-            Ok((length, from)) => desk.take(*from.ip(), buffer.get(..length).unwrap_or_default()),
+            Ok((length, from)) => desk.take(*from.ip(), buffer.get(..length).unwrap_or_default()).await,
             Err(error) => tracing::debug!("take a log line: {error}"),
         }
     }
@@ -182,10 +229,10 @@ async fn listen(mut stream: TcpStream, from: Ipv4Addr, desk: &Desk) -> io::Resul
         let length = timeout(IDLE, stream.read(&mut buffer)).await??;
         waiting.extend_from_slice(buffer.get(..length).unwrap_or_default());
         for message in frames::take(&mut waiting) {
-            desk.take(from, &message);
+            desk.take(from, &message).await;
         }
         if length == 0 {
-            desk.take(from, &waiting);
+            desk.take(from, &waiting).await;
             return Ok(());
         }
     }

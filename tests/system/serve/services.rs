@@ -2,16 +2,18 @@
 
 use crate::{PATIENCE, soon};
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::{
     net::{Ipv4Addr, UdpSocket},
-    process::{Child, Stdio},
+    process::{Child, Command, Stdio},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 use system_tests::{
-    Appliance, Dnsmasq, PxeClient, Site, appliance, leftovers,
+    Appliance, Dnsmasq, FakeHost, Faults, Life, PxeClient, Site, appliance,
+    fake_host::Script,
+    leftovers,
     pxe::{Kind, Machine},
-    site::{BOX, BOX_LINK, ROOM, ROOM_LINK, cli_json},
+    site::{BOOT, BOX, BOX_LINK, ROOM, ROOM_LINK, api, cli_json},
 };
 
 /// From 1900 to 1970, in seconds.
@@ -282,5 +284,111 @@ fn an_installers_log_is_shown_with_its_host() -> Result<()> {
         std::thread::sleep(Duration::from_millis(50));
     };
     ensure!(!shown.iter().any(|line| line.contains("nobody")), "{shown:?}");
+    Ok(())
+}
+
+/// One line as debian-installer sends it, from this address.
+fn menu_item(site: &Site, from: Ipv4Addr, item: &str) -> Result<()> {
+    site.room.enter(|| {
+        let line = format!("<14>Sep  6 10:52:20 main-menu[321]: INFO: Menu item '{item}' selected");
+        UdpSocket::bind((from, 0))?.send_to(line.as_bytes(), (BOX, 514))?;
+        Ok(())
+    })
+}
+
+/// Whether a line with this word is shown with the host.
+fn told_of(server: &Appliance, host: &FakeHost, word: &str) -> Result<bool> {
+    let shown = cli_json(server, &["host", "show", &host.mac.hyphens()])?;
+    Ok(list(&shown).iter().any(|line| line.contains(word)))
+}
+
+/// The stages in a host's history, the oldest first.
+fn stages(server: &Appliance, host: &FakeHost) -> Result<Vec<String>> {
+    let of = |event: &Value| {
+        let is = event.get("kind").and_then(Value::as_str) == Some("installer_stage");
+        event.get("stage").and_then(Value::as_str).filter(|_| is).map(str::to_owned)
+    };
+    let events = api(server).events(&host.mac.hyphens())?;
+    Ok(events.iter().filter_map(of).collect())
+}
+
+/// Boots the machine until the box hands its installer out.
+fn start_installer(site: &Site, host: &FakeHost) -> Result<()> {
+    site.room.enter(|| {
+        let mut life = Life::new(Faults::default(), 1);
+        let until = soon();
+        host.boot(BOOT, &mut life)?.work(until)?;
+        let script = host.script(BOOT)?;
+        ensure!(matches!(&script, Script::Other(text) if text.contains("/answers/")), "no installer: {script:?}");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_line_of_an_installers_log_is_a_stage_of_the_host_that_sent_it_and_of_no_other() -> Result<()> {
+    let site = Site::new()?;
+    let server = serve(&site, "", "")?;
+    let medium = site.scratch().join("netboot/debian-installer/amd64");
+    std::fs::create_dir_all(&medium)?;
+    for name in ["linux", "initrd.gz"] {
+        std::fs::write(medium.join(name), [7; 20_000])?;
+    }
+    let tarball = site.scratch().join("netboot.tar");
+    let packed =
+        Command::new("tar").arg("-C").arg(site.scratch().join("netboot")).arg("-cf").arg(&tarball).arg(".").status()?;
+    ensure!(packed.success(), "tar: {packed}");
+    cli_json(&server, &["image", "import", &tarball.display().to_string(), "--name", "debian-13-netboot"])?;
+    let hosts: Vec<FakeHost> = (1..=2)
+        .map(|number| {
+            let address = Ipv4Addr::new(10, 77, 1, number);
+            site.room.ip(&format!("address add {address}/16 dev {ROOM_LINK}"))?;
+            Ok(FakeHost::new(number.into(), address))
+        })
+        .collect::<Result<_>>()?;
+    let [host, other] = hosts.as_slice() else { anyhow::bail!("two hosts were asked for") };
+    site.room
+        .enter(|| hosts.iter().try_for_each(|host| host.boot(BOOT, &mut Life::new(Faults::default(), 1)).map(drop)))?;
+    api(&server).call(
+        "POST",
+        &format!("/hosts/{}/install", host.mac.hyphens()),
+        Some(&json!({ "profile": "debian-13-netboot", "erase": true })),
+    )?;
+
+    // Before the installer runs a line is a line.
+    let until = soon();
+    while !told_of(&server, host, "partman-base")? {
+        menu_item(&site, host.address, "partman-base")?;
+        ensure!(Instant::now() < until, "no line is shown");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    start_installer(&site, host)?;
+    // Of a machine that installs nothing, of nobody, and what is no stage; then twice the same.
+    menu_item(&site, other.address, "pkgsel")?;
+    menu_item(&site, ROOM, "pkgsel")?;
+    for item in ["localechooser", "netcfg", "network-preseed", "partman-base", "bootstrap-base"] {
+        menu_item(&site, host.address, item)?;
+    }
+    let until = soon();
+    let wanted = ["network", "disks", "base-system"];
+    while stages(&server, host)? != wanted {
+        ensure!(Instant::now() < until, "{:?}", stages(&server, host)?);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    ensure!(stages(&server, other)?.is_empty(), "{:?}", stages(&server, other)?);
+
+    // An installer that repeats itself for ever fills no history.
+    for _ in 0..80 {
+        menu_item(&site, host.address, "partman-base")?;
+        menu_item(&site, host.address, "bootstrap-base")?;
+    }
+    // Lines are taken one after the other.
+    let until = soon();
+    while !told_of(&server, host, "finish-install")? {
+        menu_item(&site, host.address, "finish-install")?;
+        ensure!(Instant::now() < until, "the last line is not shown");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let all = stages(&server, host)?;
+    ensure!(all.len() == 60, "{} stages: {all:?}", all.len());
     Ok(())
 }

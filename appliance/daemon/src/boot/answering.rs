@@ -195,6 +195,8 @@ fn holder(tx: &mut Tx<'_>, key: Digest, peer: IpAddr) -> Result<Option<Holder>, 
         Some(bound) if bound == peer => {}
         _ => tx.bind_token(key, peer)?,
     }
+    // A box that started again meanwhile knows the address from here, and with it whose log lines come from there.
+    tx.at_address(token.host, peer);
     known(tx, key)
 }
 

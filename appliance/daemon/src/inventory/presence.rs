@@ -27,6 +27,12 @@ impl Snapshot {
 }
 
 impl Tx<'_> {
+    /// The host that uses this address, as far as it has shown.
+    #[must_use]
+    pub fn host_at(&self, address: IpAddr) -> Option<HostId> {
+        self.state.host_at(address)
+    }
+
     /// The host was heard from this address, or was given it; an address has one host.
     pub fn at_address(&mut self, host: HostId, address: IpAddr) {
         let address = address.to_canonical();
