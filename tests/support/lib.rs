@@ -15,6 +15,7 @@
 //! - [`crowd`]: many machines on one interface, side by side.
 //! - [`site`]: the box, the hosts' side of a cable and stand-ins for served files; [`local_api`] asks the box.
 //! - [`time_server`]: tells this machine's time.
+//! - [`overheard`]: what machines ask the box for.
 //! - [`slow_disk`]: a folder whose reads stall and fail.
 //! - [`pxe`]: a network-boot client written from the RFCs alone, sharing no code with the server it checks.
 //!
@@ -36,6 +37,7 @@ pub mod loader_config;
 pub mod local_api;
 pub mod mdns;
 pub mod netns;
+pub mod overheard;
 pub mod pxe;
 pub mod qmp;
 pub mod rack;
@@ -56,6 +58,7 @@ pub use fake_host::FakeHost;
 pub use life::{Faults, Life};
 pub use local_api::LocalApi;
 pub use netns::{Netns, output};
+pub use overheard::Overheard;
 pub use pxe::PxeClient;
 pub use site::Site;
 pub use slow_disk::SlowDisk;

@@ -55,6 +55,14 @@ pub fn cloud_image() -> Result<PathBuf> {
     named("RACKBERRY_CLOUD_IMAGE")
 }
 
+/// The folder of media for the catalogue's profiles: `RACKBERRY_MEDIA`, as `./x test` prepares it.
+///
+/// # Errors
+/// When it is not set.
+pub fn media() -> Result<PathBuf> {
+    named("RACKBERRY_MEDIA")
+}
+
 fn named(variable: &str) -> Result<PathBuf> {
     let path = std::env::var_os(variable).map(PathBuf::from);
     path.with_context(|| format!("{variable} is not set: run this through ./x"))
