@@ -27,7 +27,7 @@ const LIMIT: Duration = Duration::from_secs(900);
 const MEMTEST: &str = "Memtest86+";
 const SERIAL: &str = "options=console=ttyS0,115200";
 
-/// Imports a file as the medium of this name.
+/// Imports a file or folder as the medium of this name.
 fn import(rack: &Rack, file: &Path, name: &str) -> Result<String> {
     let file = file.to_str().context("a path that is no UTF-8")?;
     let image = rack.cli(&["image", "import", file, "--name", name])?;
@@ -83,13 +83,7 @@ fn mirror(ns: &Netns) -> Result<(u16, Arc<Mutex<Vec<String>>>)> {
 fn debian_installer_starts_by_its_profile_and_asks_for_the_mirror_of_its_preseed() -> Result<()> {
     let began = Instant::now();
     let rack = Rack::start("")?;
-    let folder = leftovers::disk_folder("medium")?;
-    let tarball = folder.path().join("netboot.tar");
-    let media = rack::media()?.join("debian-13-netboot");
-    let packed =
-        Command::new("tar").arg("-C").arg(media).arg("-cf").arg(&tarball).arg("./debian-installer").status()?;
-    ensure!(packed.success(), "tar: {packed}");
-    import(&rack, &tarball, "debian-13-netboot")?;
+    import(&rack, &rack::media()?.join("debian-13-netboot"), "debian-13-netboot")?;
     let (port, asked) = mirror(&rack.ns)?;
     let overheard = Overheard::on(&rack.ns, BRIDGE)?;
     let mac = "52:54:00:77:07:01";
