@@ -1,4 +1,7 @@
-// The page of images alone; after app.js, whose byId and say it uses.
+// The page of images alone.
+(() => {
+'use strict';
+const byId = id => document.getElementById(id);
 
 // --- An image goes up in pieces. A way that breaks is gone on with; after a closed page the same file goes on where it was.
 const importing = byId('import');
@@ -45,9 +48,10 @@ importing?.addEventListener('submit', async event => {
   } catch (error) {
     bar.hidden = true;
     told.textContent = error.message;
-    say(error.message);
+    byId('say').textContent = error.message;
   } finally {
     removeEventListener('beforeunload', leaving);
     button.disabled = false;
   }
 });
+})();

@@ -18,7 +18,8 @@
 //! - Forms: `POST /login` {user, password}; `/first-run` {code, user, password, password2}; `/logout`;
 //!   `/theme` {theme: system, light, dark; contrast: system, more; back}; `/hosts/enrol` {list, pattern};
 //!   `/hosts/{id}/install` {profile, disk, confirm, p.<name>}; `/hosts/{id}/{disarm, cancel, resume, forget, ask}`;
-//!   `/hosts/{id}/confirm` {code}; `/images/{id}/remove`; `/updates/{install, drop, rollback}`; `/updates/load`, which is
+//!   `/hosts/{id}/confirm` {code}; `/images/{id}/remove`; `/images/fetch` {url, name, sha256, checksums, signature, key, go: look, begin};
+//!   `/fetches/{id}/cancel`; `/profiles/{profile}/media/{medium}`; `/updates/{install, drop, rollback}`; `/updates/load`, which is
 //!   `multipart/form-data` with the file `bundle` last. Each carries `csrf`. Success is a 303 to a page, refusal the page again
 //!   with the field marked (status 422); both also for requests of the script, which follows a 303 by leaving the page.
 //! - `GET /hosts/{id}/install?profile=&disk=` shows what these choices mean; the whole page or [`install_dialog`] do.
@@ -32,6 +33,6 @@ pub mod views;
 
 pub use assets::{Asset, asset};
 pub use render::{
-    activity, alarm, enrol, error, first_run, host, host_live, host_row, hosts, hosts_list, images, install,
+    activity, alarm, enrol, error, fetch, first_run, host, host_live, host_row, hosts, hosts_list, images, install,
     install_dialog, login, not_found, profiles, updates,
 };

@@ -8,8 +8,8 @@ use askama::Template;
 
 use crate::assets::{URLS, Urls};
 use crate::views::{
-    ActivityPage, Alarm, EnrolPage, ErrorPage, FirstRunPage, HostPage, HostRow, HostView, HostsPage, ImagesPage,
-    InstallDialog, InstallPage, LoginPage, OtherSlot, ParamKind, ProfilesPage, Shell, UpdatesPage,
+    ActivityPage, Alarm, EnrolPage, ErrorPage, FetchPage, FirstRunPage, HostPage, HostRow, HostView, HostsPage,
+    ImagesPage, InstallDialog, InstallPage, LoginPage, OtherSlot, ParamKind, ProfilesPage, Shell, UpdatesPage,
 };
 
 /// A piece of HTML made from fixed texts only; askama writes it as it is.
@@ -143,6 +143,8 @@ pages! {
     "install-dialog.html" InstallDialogTemplate install_dialog(dialog: InstallDialog);
     /// `GET /images`.
     "images.html" ImagesTemplate images(page: ImagesPage);
+    /// `POST /images/fetch` and `GET /profiles/{profile}/media/{medium}`.
+    "fetch.html" FetchTemplate fetch(page: FetchPage);
     /// `GET /profiles`.
     "profiles.html" ProfilesTemplate profiles(page: ProfilesPage);
     /// `GET /activity`.

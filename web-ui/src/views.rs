@@ -19,7 +19,10 @@ pub use host::{
 };
 pub use hosts::{EnrolPage, HostRow, HostsPage, LineProblem, StateCounts};
 pub use install::{Check, DiskChoice, InstallDialog, InstallPage, Outlook, ParamField, ParamKind, ProfileChoice};
-pub use library::{ActivityPage, EventRow, ImageRow, ImagesPage, ProfileRow, ProfilesPage, Tone, Trust};
+pub use library::{
+    ActivityPage, EventRow, FetchForm, FetchMedium, FetchPage, ImageRow, ImagesPage, MediumPlace, MediumRow,
+    ProfileRow, ProfilesPage, Tone, Trust,
+};
 pub use shell::{Alarm, Contrast, ErrorPage, Link, Section, Shell, Theme, Watch};
 pub use state::{Progress, SILENT_AFTER_MS, StateKind, StateView};
 pub use updates::{BundleView, CardView, OtherSlot, UpdatesPage, WorkView};

@@ -13,6 +13,7 @@ use std::{
 #[derive(Debug, Clone, Default)]
 pub struct Catalog {
     profiles: Arc<BTreeMap<String, Arc<Profile>>>,
+    folders: Arc<BTreeMap<String, PathBuf>>,
     problems: Arc<Vec<String>>,
 }
 
@@ -27,6 +28,7 @@ impl Catalog {
     #[must_use]
     pub fn load(folders: &[&Path]) -> Self {
         let mut profiles = BTreeMap::new();
+        let mut places = BTreeMap::new();
         let mut problems = Vec::new();
         let mut shared = BTreeMap::new();
         for folder in folders {
@@ -44,19 +46,26 @@ impl Catalog {
                 }
                 match read(&path, name, &shared) {
                     Ok(profile) => {
+                        places.insert(name.to_owned(), path.clone());
                         profiles.insert(name.to_owned(), Arc::new(profile));
                     }
                     Err(problem) => problems.push(problem),
                 }
             }
         }
-        Catalog { profiles: Arc::new(profiles), problems: Arc::new(problems) }
+        Catalog { profiles: Arc::new(profiles), folders: Arc::new(places), problems: Arc::new(problems) }
     }
 
     /// The profile of that name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Arc<Profile>> {
         self.profiles.get(name)
+    }
+
+    /// Where a profile's files lie, keys of its media among them.
+    #[must_use]
+    pub fn folder(&self, name: &str) -> Option<&Path> {
+        self.folders.get(name).map(PathBuf::as_path)
     }
 
     /// All profiles by name.

@@ -178,6 +178,12 @@ pub struct InstallDialog {
 }
 
 impl InstallDialog {
+    /// Those that can be chosen, then the rest.
+    pub(crate) fn groups(&self) -> Vec<(&'static str, Vec<&ProfileChoice>)> {
+        let (ready, rest): (Vec<_>, Vec<_>) = self.profiles.iter().partition(|profile| profile.refusal.is_empty());
+        [("Ready", ready), ("Not ready", rest)].into_iter().filter(|(_, profiles)| !profiles.is_empty()).collect()
+    }
+
     pub(crate) fn is_chosen(&self, choice: &DiskChoice) -> bool {
         if !choice.refusal.is_empty() {
             return false;

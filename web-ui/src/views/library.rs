@@ -71,6 +71,8 @@ pub struct ImageRow {
     pub hosts: u64,
     /// Why it cannot be removed now; empty if it can.
     pub keep: String,
+    /// The fetch that brings it, to call off; empty if none does.
+    pub fetch: String,
 }
 
 impl ImageRow {
@@ -112,9 +114,66 @@ pub struct ImagesPage {
     pub free_bytes: u64,
     /// What happened to the last request, for example that the image is in use; may be empty.
     pub problem: String,
+    /// The form for a web address.
+    pub form: FetchForm,
+}
+
+/// What somebody typed of a file elsewhere.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FetchForm {
+    pub url: String,
+    pub name: String,
+    pub sha256: String,
+    pub checksums: String,
+    pub signature: String,
+    /// Armored, or a file's name.
+    pub key: String,
+}
+
+impl FetchForm {
+    /// Whether something was given that vouches for the file.
+    pub(crate) fn vouched(&self) -> bool {
+        [&self.sha256, &self.checksums, &self.signature, &self.key].iter().any(|text| !text.is_empty())
+    }
+}
+
+/// A file elsewhere, before it is fetched.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FetchPage {
+    pub shell: Shell,
+    /// For example `Get Flatcar PXE kernel`.
+    pub title: String,
+    pub form: FetchForm,
+    /// What a profile asks for, which nobody types: the form's path, and what vouches for it. None: a person's own.
+    pub medium: Option<FetchMedium>,
+    /// How big it is and what is free; empty before that was asked.
+    pub size: String,
+    /// Why it does not go; may be empty.
+    pub problem: String,
+}
+
+/// A profile's medium that can be fetched.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FetchMedium {
+    pub profile: String,
+    pub name: String,
+    /// What vouches for it; empty if nothing is known that does.
+    pub vouched: String,
+}
+
+impl FetchPage {
+    /// Nothing is begun before its size was asked for.
+    pub(crate) fn may_begin(&self) -> bool {
+        !self.size.is_empty()
+    }
 }
 
 impl ImagesPage {
+    /// Its size comes first.
+    pub(crate) fn may_begin(&self) -> bool {
+        false
+    }
+
     /// While something is imported the table asks for news.
     pub(crate) fn importing(&self) -> bool {
         self.rows.iter().any(|row| row.progress().is_some())
@@ -155,13 +214,55 @@ pub struct ProfileRow {
     pub params: u64,
     /// What is missing before it can be installed; empty if it is ready.
     pub missing: String,
+    /// What it needs on the box.
+    pub media: Vec<MediumRow>,
     /// How many hosts run it.
     pub hosts: u64,
     /// Changed on this box against the shipped one.
     pub changed: bool,
 }
 
+/// What a profile needs on the box.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MediumRow {
+    /// What it is called on the box.
+    pub name: String,
+    pub title: String,
+    pub place: MediumPlace,
+    /// How a person gets it; may be empty.
+    pub help: String,
+}
+
+/// Where it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MediumPlace {
+    Here,
+    Coming,
+    NeedsInternet,
+    YoursToFind,
+}
+
+impl MediumRow {
+    pub(crate) fn word(&self) -> &'static str {
+        match self.place {
+            MediumPlace::Here => "on the box",
+            MediumPlace::Coming => "on its way",
+            MediumPlace::NeedsInternet => "needs internet",
+            MediumPlace::YoursToFind => "yours to find",
+        }
+    }
+
+    pub(crate) fn can_be_got(&self) -> bool {
+        self.place == MediumPlace::NeedsInternet
+    }
+}
+
 impl ProfileRow {
+    /// Whether nothing of it is a person's to find.
+    fn can_be_got(&self) -> bool {
+        self.media.iter().all(|medium| medium.place != MediumPlace::YoursToFind)
+    }
+
     pub(crate) fn chip(&self) -> Markup {
         if self.missing.is_empty() {
             Markup::chip("done", "done", "Ready")
@@ -191,6 +292,29 @@ impl ProfileRow {
 pub struct ProfilesPage {
     pub shell: Shell,
     pub rows: Vec<ProfileRow>,
+}
+
+/// Profiles that stand alike.
+pub(crate) struct ProfileGroup<'a> {
+    pub id: &'static str,
+    pub title: &'static str,
+    pub rows: Vec<&'a ProfileRow>,
+    /// Shown without a click.
+    pub open: bool,
+}
+
+impl ProfilesPage {
+    /// The ready ones first and open, the rest folded.
+    pub(crate) fn groups(&self) -> Vec<ProfileGroup<'_>> {
+        let rows = |fits: fn(&ProfileRow) -> bool| self.rows.iter().filter(|row| fits(row)).collect::<Vec<_>>();
+        let groups = [
+            ("ready", "Ready", rows(|row| row.missing.is_empty())),
+            ("internet", "Their media can be fetched", rows(|row| !row.missing.is_empty() && row.can_be_got())),
+            ("yours", "Their media are yours to find", rows(|row| !row.missing.is_empty() && !row.can_be_got())),
+        ];
+        let some = groups.into_iter().filter(|(_, _, rows)| !rows.is_empty());
+        some.enumerate().map(|(at, (id, title, rows))| ProfileGroup { id, title, rows, open: at == 0 }).collect()
+    }
 }
 
 /// What kind of news an event is.

@@ -29,6 +29,9 @@ pub async fn ask(client: &Client, command: &Command, shown: &Shown) -> anyhow::R
         Command::Image(ImageCommand::Import { file, name, sha256, as_it_is, origin }) if fetch::is_url(file) => {
             return fetch::import(client, file, name.as_deref(), sha256.as_deref(), *as_it_is, origin, shown).await;
         }
+        Command::Profile(ProfileCommand::Get { profile, medium, size, allow_private }) => {
+            return fetch::media(client, profile, medium.as_deref(), *size, *allow_private, shown).await;
+        }
         Command::Host(command) => host(client, command).await?,
         Command::Install(args) => {
             let parameters = parameters(&args.set)?;
@@ -173,6 +176,10 @@ async fn profile(client: &Client, command: &ProfileCommand) -> anyhow::Result<Va
             });
             found.with_context(|| format!("there is no profile {profile}"))?
         }
+        ProfileCommand::Media { profile } => {
+            client.call(Method::GET, &format!("/profiles/{}/media", encode(profile)), None).await?
+        }
+        ProfileCommand::Get { .. } => Value::Null,
         ProfileCommand::Render { host, profile, file } => {
             let path = format!("/hosts/{}/render/{}", encode(host), encode(profile));
             let rendered = client.call(Method::GET, &path, None).await?;

@@ -4,7 +4,7 @@ use super::{OriginArgs, show::Shown};
 use anyhow::{Context as _, bail};
 use base64ct::Encoding as _;
 use hyper::Method;
-use rackberry::cli::Client;
+use rackberry::cli::{Client, encode};
 use serde_json::{Value, json};
 use std::{
     io::{IsTerminal as _, Write as _},
@@ -35,13 +35,7 @@ pub async fn import(
 ) -> anyhow::Result<()> {
     let url = url.to_str().context("the URL is no text")?;
     if origin.size {
-        let asked = json!({ "url": url, "allow_private": origin.allow_private });
-        let size = client.call(Method::POST, "/fetch-size", Some(asked)).await?;
-        let number = |key: &str| size.get(key).and_then(Value::as_u64);
-        let sentence = match number("size_bytes") {
-            Some(bytes) => format!("It has {bytes} bytes; there is room for {}.", number("room_bytes").unwrap_or(0)),
-            None => "Its server does not say how big it is.".to_owned(),
-        };
+        let (size, sentence) = size(client, url, origin.allow_private).await?;
         shown.done(&size, &sentence);
         return Ok(());
     }
@@ -69,6 +63,68 @@ pub async fn import(
     });
     let begun = client.call(Method::POST, "/fetches", Some(order)).await?;
     follow(client, &begun, shown).await
+}
+
+/// How big a file elsewhere is, and that as a sentence.
+async fn size(client: &Client, url: &str, allow_private: bool) -> anyhow::Result<(Value, String)> {
+    let asked = json!({ "url": url, "allow_private": allow_private });
+    let size = client.call(Method::POST, "/fetch-size", Some(asked)).await?;
+    let number = |key: &str| size.get(key).and_then(Value::as_u64);
+    let sentence = match number("size_bytes") {
+        Some(bytes) => format!("It has {bytes} bytes; there is room for {}.", number("room_bytes").unwrap_or(0)),
+        None => "Its server does not say how big it is.".to_owned(),
+    };
+    Ok((size, sentence))
+}
+
+/// Has the box fetch what a profile needs, or says how big it is.
+///
+/// # Errors
+/// Whatever the box refuses, and what no address is known of.
+pub async fn media(
+    client: &Client,
+    profile: &str,
+    medium: Option<&str>,
+    only_size: bool,
+    allow_private: bool,
+    shown: &Shown,
+) -> anyhow::Result<()> {
+    let below = format!("/profiles/{}/media", encode(profile));
+    let all = client.call(Method::GET, &below, None).await?;
+    let text = |known: &Value, key: &str| known.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let all = all.as_array().cloned().unwrap_or_default();
+    let wanted: Vec<&Value> = match medium {
+        Some(name) => all.iter().filter(|known| text(known, "name") == name).collect(),
+        None => all.iter().filter(|known| text(known, "place") != "on-the-box").collect(),
+    };
+    match medium {
+        Some(name) if wanted.is_empty() => bail!("{profile} needs no {name}"),
+        None if wanted.is_empty() => shown.line(&format!("All that {profile} needs is on the box.")),
+        _ => {}
+    }
+    let mut yours = Vec::new();
+    for known in wanted {
+        let (name, url) = (text(known, "name"), text(known, "url"));
+        if url.is_empty() {
+            yours.push(format!("{name} ({})", text(known, "help")));
+            continue;
+        }
+        let (size, sentence) = size(client, &url, allow_private).await?;
+        if only_size {
+            shown.done(&size, &format!("{name}: {sentence}"));
+            continue;
+        }
+        if !shown.json {
+            let _ = writeln!(std::io::stderr(), "{name}: {sentence}");
+        }
+        let body = json!({ "allow_private": allow_private });
+        let begun = client.call(Method::POST, &format!("{below}/{}/fetch", encode(&name)), Some(body)).await?;
+        follow(client, &begun, shown).await?;
+    }
+    if !yours.is_empty() {
+        bail!("no address is known here, so import it under its name: {}", yours.join("; "));
+    }
+    Ok(())
 }
 
 /// A key file as text: a binary one is armored (RFC 9580, 6.2).

@@ -457,6 +457,20 @@ pub enum ProfileCommand {
     List,
     /// One profile, whole.
     Show { profile: String },
+    /// What PROFILE needs on the box, and where that is.
+    Media { profile: String },
+    /// Has the box fetch what PROFILE still needs, or one of it, from where its vendors offer it.
+    Get {
+        profile: String,
+        /// As `profile media` names it; all that can be fetched if none.
+        medium: Option<String>,
+        /// Only say how big it is.
+        #[arg(long)]
+        size: bool,
+        /// Fetch it also from an address that is not the internet's.
+        #[arg(long)]
+        allow_private: bool,
+    },
     /// Every file that PROFILE would put into HOST, or one of them.
     Render { host: String, profile: String, file: Option<String> },
 }

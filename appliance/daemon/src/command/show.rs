@@ -120,6 +120,11 @@ fn rows(command: &Command, answer: &Value) -> Option<String> {
         Command::Image(ImageCommand::Fetches) => (&["ID", "NAME", "STATE", "BYTES", "OF", "WHY"], |fetch| {
             ["id", "name", "state", "done_bytes", "size_bytes", "message"].map(|key| text(fetch, key)).to_vec()
         }),
+        Command::Profile(ProfileCommand::Media { .. }) => (&["NAME", "WHERE", "WHAT IT IS", "HOW"], |medium| {
+            let how = [text(medium, "url"), text(medium, "help")];
+            let how = how.into_iter().find(|how| !how.is_empty()).unwrap_or_default();
+            vec![text(medium, "name"), text(medium, "place"), text(medium, "title"), how]
+        }),
         Command::Profile(ProfileCommand::List) => (&["NAME", "TITLE", "WHAT IT IS"], |profile| {
             vec![text(profile, "name"), text(profile, "title"), text(profile, "description")]
         }),

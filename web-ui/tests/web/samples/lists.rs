@@ -8,7 +8,7 @@ impl<F: Fn(&str) -> String> Samples<F> {
         &self,
         name: &str,
         bytes: u64,
-        trust: Trust,
+        trust_of: Trust,
         used_by: &[&str],
         hosts: u64,
         keep: &str,
@@ -20,10 +20,39 @@ impl<F: Fn(&str) -> String> Samples<F> {
             bytes,
             digest: self.t("9f2c41d80aa1b2c3d4e5f60718293a4b5c6d7e8f9f2c41d80aa1b2c3d4e5e07b"),
             origin: self.t("uploaded by ops"),
-            trust,
+            trust: trust_of.clone(),
             used_by: self.texts(used_by),
             hosts,
             keep: if keep.is_empty() { String::new() } else { self.t(keep) },
+            fetch: if matches!(trust_of, Trust::Importing(_)) { self.t("3") } else { String::new() },
+        }
+    }
+
+    pub fn fetch(&self) -> FetchPage {
+        FetchPage {
+            shell: self.shell(Section::Images),
+            title: self.t("From a web address"),
+            form: FetchForm {
+                url: self.t("https://mirror.example.org/system.iso"),
+                name: self.t("system"),
+                sha256: String::new(),
+                checksums: self.t("https://mirror.example.org/SHA256SUMS"),
+                signature: self.t("https://mirror.example.org/SHA256SUMS.sign"),
+                key: self.t("maker.asc"),
+            },
+            medium: None,
+            size: self.t("It has 3.1 GB; 18 GB are free for images."),
+            problem: self.t("There is an image named system already."),
+        }
+    }
+
+    pub fn get_it(&self) -> FetchPage {
+        let medium = FetchMedium { profile: self.t("flatcar"), name: self.t("flatcar-kernel"), vouched: String::new() };
+        FetchPage {
+            title: self.t("Get Flatcar PXE kernel"),
+            medium: Some(medium),
+            problem: String::new(),
+            ..self.fetch()
         }
     }
 
@@ -49,6 +78,7 @@ impl<F: Fn(&str) -> String> Samples<F> {
             used_bytes: 29 * GB,
             free_bytes: 18 * GB,
             problem: self.t("Debian 13 amd64 is used by an install right now, so it was kept."),
+            form: FetchForm::default(),
         }
     }
 
@@ -63,6 +93,15 @@ impl<F: Fn(&str) -> String> Samples<F> {
             min_disk_bytes: 4 * GB,
             params: 6,
             missing: if missing.is_empty() { String::new() } else { self.t(missing) },
+            media: [
+                ("kernel", MediumPlace::NeedsInternet),
+                ("initrd", MediumPlace::Coming),
+                ("image", MediumPlace::Here),
+            ]
+            .into_iter()
+            .chain(id.contains("rhel").then_some(("dvd", MediumPlace::YoursToFind)))
+            .map(|(name, place)| MediumRow { name: self.t(name), title: self.t(name), place, help: self.t("The DVD") })
+            .collect(),
             hosts: 6,
             changed: missing.is_empty(),
         };
@@ -71,6 +110,7 @@ impl<F: Fn(&str) -> String> Samples<F> {
             rows: vec![
                 row("debian-13", "Debian 13", ""),
                 row("ubuntu-24.04", "Ubuntu 24.04", "Its image is not on the box."),
+                row("rhel-10", "RHEL 10", "Its DVD is not on the box."),
             ],
         }
     }

@@ -189,6 +189,8 @@ impl<F: Fn(&str) -> String> Samples<F> {
                 "images-empty",
                 rackberry_web::images(&ImagesPage { shell: self.shell(Section::Images), ..ImagesPage::default() }),
             ),
+            ("fetch", rackberry_web::fetch(&self.fetch())),
+            ("fetch-medium", rackberry_web::fetch(&self.get_it())),
             ("profiles", rackberry_web::profiles(&self.profiles())),
             (
                 "profiles-empty",

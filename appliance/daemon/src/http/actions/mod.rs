@@ -13,6 +13,7 @@
 
 mod consent;
 mod enrol;
+mod fetch;
 mod install;
 mod live;
 mod plan;
@@ -22,6 +23,7 @@ pub mod update;
 
 pub use consent::{ask_again, confirm};
 pub use enrol::{Enrolment, enrol, pattern_name, read_list};
+pub use fetch::{MediumStand, Place, Wish, fetch, get_it, media, order, shown};
 pub use install::{InstallRequest, Steer, check, install, steer};
 pub use live::{set_live, unset_live};
 pub use plan::{method, missing, unsuitable};

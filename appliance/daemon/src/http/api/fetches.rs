@@ -5,16 +5,19 @@ use super::{
     table::{Access, Answer, Body, Field, Kind, Route, Schema, Verb, json, may, must},
 };
 use crate::{
-    http::error::Error,
-    origin::{desk::Fetch, fetch::Order, keys},
+    http::{
+        actions::{self, Wish},
+        error::Error,
+    },
+    origin::desk::Fetch,
 };
-use rackberry_core::{image::Digest, text::CleanText};
 use serde::Deserialize;
 use serde_json::{Value, json as object};
 
-const PRIVATE: Field = may("allow_private", Kind::Flag, "Fetch it also from an address that is not the internet's.");
+pub(super) const PRIVATE: Field =
+    may("allow_private", Kind::Flag, "Fetch it also from an address that is not the internet's.");
 
-static FETCH: Schema = Schema {
+pub(super) static FETCH: Schema = Schema {
     name: "Fetch",
     about: "A file that comes in from elsewhere.",
     fields: &[
@@ -109,42 +112,9 @@ async fn list(call: Call) -> Result<Vec<Fetch>, Error> {
     Ok(call.state.fetches.list())
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct BeginBody {
-    name: String,
-    urls: Vec<String>,
-    sha256: Option<Digest>,
-    checksums: Option<String>,
-    signature: Option<String>,
-    key: Option<String>,
-    #[serde(default)]
-    as_it_is: bool,
-    #[serde(default)]
-    allow_private: bool,
-}
-
 async fn begin(call: Call) -> Result<Fetch, Error> {
-    let BeginBody { name, urls, sha256, checksums, signature, key, as_it_is, allow_private } = call.json()?;
-    if let Some(why) = call.state.sensors.refusal() {
-        return Err(Error::Conflict(why.to_owned()));
-    }
-    let name = CleanText::new(&name);
-    if name.is_empty() {
-        return Err(Error::Fields(vec![("name".to_owned(), "An image needs a name.".to_owned())]));
-    }
-    let key = match key.filter(|key| !key.is_empty()) {
-        None => None,
-        Some(key) if key.starts_with("-----BEGIN") => Some(key.into_bytes()),
-        Some(named) => {
-            let folder = call.state.state_dir.join(keys::FOLDER);
-            let read = tokio::task::spawn_blocking(move || keys::read(&folder, &named)).await;
-            let read = read.map_err(|error| Error::Mistake(error.to_string()))?;
-            Some(read.map_err(|error| Error::Fields(vec![("key".to_owned(), format!("{error}."))]))?)
-        }
-    };
-    let order = Order { name, urls, sha256, checksums, signature, key, as_it_is, private: allow_private };
-    Ok(call.state.fetches.begin(order, call.actor)?)
+    let wish: Wish = call.json()?;
+    actions::fetch(&call.state, wish, call.actor).await
 }
 
 #[derive(Debug, Deserialize)]

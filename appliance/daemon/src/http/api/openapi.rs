@@ -216,6 +216,7 @@ fn what_names(part: &str) -> &'static str {
         "host" => "Id, name or MAC address of a host.",
         "image" => "Name or SHA-256 of an image.",
         "fetch" => "Number of a fetch.",
+        "medium" => "Name of a medium that the profile needs.",
         "upload" => "Id of an upload.",
         "profile" => "Name of a profile.",
         "user" => "Name of a person.",

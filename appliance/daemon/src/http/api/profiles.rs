@@ -1,11 +1,19 @@
 //! Profiles: listed, and rendered for a host without touching it.
 
+use super::fetches::{FETCH, PRIVATE};
 use super::{
     Call,
     table::{Access, Answer, Body, Kind, Route, Schema, Verb, json, may, must},
 };
-use crate::http::{actions, error::Error};
+use crate::{
+    http::{
+        actions::{self, MediumStand},
+        error::Error,
+    },
+    origin::desk::Fetch,
+};
 use rackberry_core::profile::Profile;
+use serde::Deserialize;
 use serde_json::{Value, json as object};
 
 static PROFILE: Schema = Schema {
@@ -38,6 +46,20 @@ static RENDERED: Schema = Schema {
     open: false,
 };
 
+static MEDIUM: Schema = Schema {
+    name: "Medium",
+    about: "What a profile needs on the box.",
+    fields: &[
+        must("name", Kind::Text, "What it is called on the box."),
+        must("title", Kind::Text, "For people."),
+        must("place", Kind::Word(&["on-the-box", "coming", "needs-internet", "yours-to-find"]), "Where it is."),
+        must("url", Kind::Text, "Where its vendor offers it; empty if no address is known."),
+        must("vouched", Kind::Text, "What vouches for it when it is fetched; empty if nothing is known that does."),
+        must("help", Kind::Text, "How a person gets it."),
+    ],
+    open: false,
+};
+
 pub(super) static ROUTES: &[Route] = &[
     Route {
         verb: Verb::Get,
@@ -50,6 +72,30 @@ pub(super) static ROUTES: &[Route] = &[
         body: Body::None,
         answer: Answer::List(&PROFILE),
         run: |call| json(list(call)),
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/v1/profiles/{profile}/media",
+        access: Access::Viewer,
+        name: "listMedia",
+        command: "profile media",
+        summary: "What a profile needs on the box, and where that is.",
+        query: &[],
+        body: Body::None,
+        answer: Answer::List(&MEDIUM),
+        run: |call| json(media(call)),
+    },
+    Route {
+        verb: Verb::Post,
+        path: "/v1/profiles/{profile}/media/{medium}/fetch",
+        access: Access::Admin,
+        name: "getMedium",
+        command: "profile get",
+        summary: "Fetches a medium from where its vendor offers it.",
+        query: &[],
+        body: Body::Json(&[PRIVATE]),
+        answer: Answer::One(&FETCH),
+        run: |call| json(get_it(call)),
     },
     Route {
         verb: Verb::Get,
@@ -69,12 +115,35 @@ async fn list(call: Call) -> Result<Vec<Profile>, Error> {
     Ok(call.state.catalog.iter().map(|profile| (**profile).clone()).collect())
 }
 
+fn unknown(name: &str) -> Error {
+    Error::NotFound(format!("There is no profile {}.", rackberry_core::text::clean(name, 60)))
+}
+
+async fn media(call: Call) -> Result<Vec<MediumStand>, Error> {
+    let name = call.part("profile");
+    let profile = call.state.catalog.get(&name).ok_or_else(|| unknown(&name))?;
+    Ok(actions::media(&call.state, profile))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GetIt {
+    #[serde(default)]
+    allow_private: bool,
+}
+
+async fn get_it(call: Call) -> Result<Fetch, Error> {
+    let GetIt { allow_private } = call.json()?;
+    let (profile, medium) = (call.part("profile"), call.part("medium"));
+    if call.state.catalog.get(&profile).is_none() {
+        return Err(unknown(&profile));
+    }
+    actions::get_it(&call.state, &profile, &medium, allow_private, call.actor).await
+}
+
 async fn render(call: Call) -> Result<Value, Error> {
     let (host, name) = (call.host()?, call.part("profile"));
-    let profile =
-        call.state.catalog.get(&name).ok_or_else(|| {
-            Error::NotFound(format!("There is no profile {}.", rackberry_core::text::clean(&name, 60)))
-        })?;
+    let profile = call.state.catalog.get(&name).ok_or_else(|| unknown(&name))?;
     let files = actions::preview(&host, profile)?;
     Ok(object!({ "profile": profile.name, "host": host.name, "files": files, "workflow": profile.workflow }))
 }

@@ -30,6 +30,7 @@ fn path(route: &Route) -> String {
         ("alarm", "hot"),
         ("fetch", "1"),
         ("upload", "none"),
+        ("medium", "debian-13"),
     ]);
     let parts = route.path.split('/').map(|part| captured(part).map_or(part, |name| names[name]));
     format!("{ROOT}{}", parts.collect::<Vec<_>>().join("/"))
@@ -440,6 +441,50 @@ async fn fetched(live: &mut Live) {
     assert!(error_of(&refused).contains("http://"), "{}", error_of(&refused));
 }
 
+/// The calls on what a profile needs.
+async fn gotten(live: &mut Live) {
+    use crate::origin::testing::{Server, file};
+    let get = "/v1/profiles/rescue/media/debian-13/fetch";
+    let media = live.call("listMedia", "/v1/profiles/rescue/media", "").await;
+    assert_eq!((&media[0]["name"], &media[0]["place"]), (&json!("debian-13"), &json!("on-the-box")));
+    let there = live.site.by_cookie("POST", &format!("/api{get}"), "{}").await;
+    assert_eq!(there.status, 409, "{}", there.text());
+    live.call("removeImage", "/v1/images/debian-13", "").await;
+    let media = live.call("listMedia", "/v1/profiles/rescue/media", "").await;
+    assert_eq!(media[0]["place"], "yours-to-find");
+    let unknown = live.site.by_cookie("POST", &format!("/api{get}"), "{}").await;
+    assert_eq!(unknown.status, 409);
+    assert!(error_of(&unknown).contains("No address of Kernel is known"), "{}", error_of(&unknown));
+
+    // The same profile, told of an address.
+    let server = Server::start(|_, request| file(&request, &[9; 5000], "\"a\"")).await;
+    let folder = live.site.state.state_dir.join("catalog/rescue");
+    std::fs::create_dir_all(&folder).unwrap();
+    let toml = format!(
+        "title = \"Rescue\"\nway = \"live\"\narch = \"x86_64\"\n[[medium]]\nname = \"debian-13\"\ntitle = \"Kernel\"\n\
+         url = \"{}\"\n[boot]\nkernel = \"debian-13\"\n",
+        server.url("/vmlinuz")
+    );
+    std::fs::write(folder.join("profile.toml"), toml).unwrap();
+    live.site.state.catalog = crate::catalog::Catalog::load(&[&live.site.state.state_dir.join("catalog")]);
+    let state = live.site.state.clone();
+    let profile = state.catalog.get("rescue").unwrap();
+    assert_eq!(crate::http::actions::media(&state, profile)[0].place, crate::http::actions::Place::NeedsInternet);
+    let refused = crate::http::actions::get_it(&state, "rescue", "other", true, Actor::Box).await.unwrap_err();
+    assert!(refused.to_string().contains("needs other"), "{refused}");
+    let begun = crate::http::actions::get_it(&state, "rescue", "debian-13", true, Actor::Box).await.unwrap();
+    assert_eq!(begun.name.as_str(), "debian-13");
+    let twice = crate::http::actions::get_it(&state, "rescue", "debian-13", true, Actor::Box).await;
+    let done = tokio::time::timeout(Duration::from_secs(60), async {
+        while state.inventory.snapshot().image_by_name("debian-13").is_none() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    done.await.unwrap();
+    assert!(twice.is_err());
+    assert_eq!(crate::http::actions::media(&state, profile)[0].place, crate::http::actions::Place::OnTheBox);
+}
+
 /// The calls on what comes in pieces, and on what nobody uses.
 async fn uploaded(live: &mut Live) {
     let announced = json!({ "name": "pieces", "size_bytes": 6 }).to_string();
@@ -505,6 +550,7 @@ async fn every_answer_is_as_described() {
     live.call("removeImage", "/v1/images/raw", "").await;
     fetched(&mut live).await;
     uploaded(&mut live).await;
+    gotten(&mut live).await;
     let alarm = |tx: &mut crate::inventory::Tx<'_>| tx.raise_alarm("hot", None, "It is hot.".into());
     live.site.state.inventory.transact::<_, StoreError, _>(alarm).await.unwrap();
     live.call("listAlarms", "/v1/alarms", "").await;
@@ -536,8 +582,8 @@ async fn every_answer_is_as_described() {
     assert!(events.as_array().unwrap().len() > 15, "{events}");
     let all: BTreeSet<&str> = all().map(|route| route.name).collect();
     let left: Vec<&&str> = all.difference(&live.called).collect();
-    // An install that broke off takes an agent, a question at the box a display, going back a start in between; they answer what the
-    // others do.
-    assert_eq!(left, [&"askAgain", &"confirmHost", &"resumeHost", &"rollBack"]);
+    // An install that broke off takes an agent, a question at the box a display, going back a start in between, a medium a profile that
+    // knows an address, which `gotten` gives to the action alone; they answer what the others do.
+    assert_eq!(left, [&"askAgain", &"confirmHost", &"getMedium", &"resumeHost", &"rollBack"]);
     println!("{} of {} calls compared with their description", live.called.len(), all.len());
 }

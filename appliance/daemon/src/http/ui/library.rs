@@ -10,6 +10,7 @@ use crate::{
         multipart::{Part, Parts},
     },
     inventory::EventFilter,
+    origin::desk::{Fetch, FetchState},
 };
 use bytes::{Buf, Bytes};
 use futures_util::{Stream, StreamExt as _};
@@ -20,7 +21,13 @@ use rackberry_core::{
     text::CleanText,
     time::WallTime,
 };
-use rackberry_web::views::{ActivityPage, ImageRow, ImagesPage, ProfileRow, ProfilesPage, Section, Trust, Watch};
+use rackberry_web::{
+    format,
+    views::{
+        ActivityPage, FetchForm, ImageRow, ImagesPage, MediumPlace, MediumRow, ProfileRow, ProfilesPage, Progress,
+        Section, Trust, Watch,
+    },
+};
 use warp::reply::Response;
 
 /// Lines of history on one page.
@@ -35,10 +42,15 @@ pub(super) async fn images(visit: &Visit, status: StatusCode, problem: String) -
     let (used_bytes, free_bytes) = storage(state, &images).await;
     let page = ImagesPage {
         shell: visit.shell(Section::Images, Watch::Alarms, snapshot.version),
-        rows: images.into_iter().map(|image| image_row(state, image)).collect(),
+        rows: actions::shown(state)
+            .iter()
+            .map(|fetch| fetch_row(state, fetch))
+            .chain(images.into_iter().map(|image| image_row(state, image)))
+            .collect(),
         used_bytes,
         free_bytes,
         problem,
+        form: FetchForm::default(),
     };
     visit.page(status, rackberry_web::images(&page))
 }
@@ -52,6 +64,60 @@ async fn storage(state: &State, images: &[&Image]) -> (u64, u64) {
         rustix::fs::statvfs(folder.as_path()).map(|fs| fs.f_bavail.saturating_mul(fs.f_frsize)).unwrap_or(0)
     });
     (used, free.await.unwrap_or(0))
+}
+
+/// What is fetched, as a row of its own before it is an image.
+fn fetch_row(state: &State, fetch: &Fetch) -> ImageRow {
+    let done = fetch.done_bytes;
+    let percent = |size: u64| u8::try_from(done.saturating_mul(100) / size.max(1)).unwrap_or(100);
+    let left = |size: u64| size.saturating_sub(done).saturating_mul(1000).checked_div(fetch.rate);
+    let message = fetch.message.as_ref().map(ToString::to_string).unwrap_or_default();
+    let over = fetch.state.over();
+    let of = fetch.size_bytes.map(|size| format!(" of {}", format::bytes(size))).unwrap_or_default();
+    let task = match (message.is_empty(), fetch.state) {
+        (false, _) => message.clone(),
+        (true, FetchState::Waiting) => "Others go first".to_owned(),
+        (true, _) => format!("{}{of}", format::bytes(done)),
+    };
+    let users = state.catalog.iter().filter(|profile| profile.needs().any(|name| name == fetch.name.as_str()));
+    ImageRow {
+        id: format!("fetch-{}", fetch.id),
+        name: fetch.name.to_string(),
+        kind: "from a web address".to_owned(),
+        bytes: if over { 0 } else { fetch.size_bytes.unwrap_or(0) },
+        digest: String::new(),
+        origin: fetch.url.to_string(),
+        trust: if over {
+            Trust::Refused { why: message }
+        } else {
+            Trust::Importing(Progress {
+                percent: fetch.size_bytes.map(percent),
+                task,
+                rate: Some(fetch.rate).filter(|rate| *rate > 0),
+                left_ms: fetch.size_bytes.and_then(left),
+                silent_ms: 0,
+            })
+        },
+        used_by: users.map(|profile| profile.title.clone()).collect(),
+        hosts: 0,
+        keep: String::new(),
+        fetch: if over { String::new() } else { fetch.id.to_string() },
+    }
+}
+
+/// Where a profile's medium is, for the page.
+fn medium_row(stand: actions::MediumStand) -> MediumRow {
+    MediumRow {
+        name: stand.name,
+        title: stand.title,
+        place: match stand.place {
+            actions::Place::OnTheBox => MediumPlace::Here,
+            actions::Place::Coming => MediumPlace::Coming,
+            actions::Place::NeedsInternet => MediumPlace::NeedsInternet,
+            actions::Place::YoursToFind => MediumPlace::YoursToFind,
+        },
+        help: stand.help.trim_end_matches('.').to_owned(),
+    }
 }
 
 fn image_row(state: &State, image: &Image) -> ImageRow {
@@ -96,6 +162,7 @@ fn image_row(state: &State, image: &Image) -> ImageRow {
         used_by: users.iter().map(|profile| profile.title.clone()).collect(),
         hosts: u64::try_from(snapshot.hosts.values().filter(runs_it).count()).unwrap_or(u64::MAX),
         keep: reading.map(|install| format!("{} reads it now", install.plan.hostname)).unwrap_or_default(),
+        fetch: String::new(),
     }
 }
 
@@ -214,6 +281,7 @@ pub(super) fn profiles(visit: &Visit) -> Response {
             min_disk_bytes: image.and_then(|image| image.raw_bytes).unwrap_or(0),
             params: count(profile.parameters.len()),
             missing: actions::missing(&snapshot, profile).unwrap_or_default(),
+            media: actions::media(state, profile).into_iter().map(medium_row).collect(),
             hosts: count(snapshot.hosts.values().filter(runs_it).count()),
             changed: state.state_dir.join("catalog").join(&profile.name).is_dir(),
         }

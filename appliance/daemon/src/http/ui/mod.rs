@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `session` | who asks, and whether their own browser page sent it |
 //! | `entry` | logging in and out, the first person, the theme |
-//! | `hosts`, `install`, `library`, `updates`, `alarms` | the pages by their nouns |
+//! | `hosts`, `install`, `library`, `fetch`, `updates`, `alarms` | the pages by their nouns |
 //! | `view`, `host_view`, `history` | snapshot to view structs |
 //! | `stream` | news to open pages |
 //! | `reply` | answers with the headers every page has |
@@ -13,6 +13,7 @@
 
 mod alarms;
 mod entry;
+mod fetch;
 mod history;
 mod host_view;
 mod hosts;
@@ -266,6 +267,7 @@ async fn get(visit: Visit) -> Response {
         ["hosts", id, "install"] => install::show(&visit, id),
         ["images"] => library::images(&visit, StatusCode::OK, String::new()).await,
         ["profiles"] => library::profiles(&visit),
+        ["profiles", profile, "media", medium] => fetch::medium(&visit, profile, medium).await,
         ["activity"] => library::activity(&visit).await,
         ["updates"] => updates::show(&visit, StatusCode::OK, String::new()).await,
         ["events", "stream"] => stream::open(visit),
@@ -287,6 +289,9 @@ async fn post(visit: Visit) -> Response {
         ["hosts", id, "power", verb] => hosts::power(&visit, id, verb).await,
         ["hosts", id, verb] => hosts::steer(&visit, id, verb).await,
         ["alarms", id, "settle"] => alarms::settle(&visit, id).await,
+        ["images", "fetch"] => fetch::wish(&visit).await,
+        ["fetches", id, "cancel"] => fetch::cancel(&visit, id).await,
+        ["profiles", profile, "media", medium] => fetch::get_it(&visit, profile, medium).await,
         ["images", id, "remove"] => library::remove_image(&visit, id).await,
         ["updates", verb] => updates::order(&visit, verb).await,
         _ => not_found(&visit),

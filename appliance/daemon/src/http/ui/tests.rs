@@ -1,5 +1,6 @@
 //! The page over a real listener and a real inventory.
 
+mod fetch;
 mod updates;
 
 use crate::{
