@@ -7,17 +7,18 @@
 //!
 //! | file | what |
 //! |---|---|
+//! | `cleartext` | a list with its signature below it |
 //! | `packets` | files of keys and signatures, armored or binary, as packets |
 //! | `standing` | what a key says of itself: whether it may sign, and how long |
 //! | `verdict` | whether one signature counts |
 
+mod cleartext;
 mod packets;
 mod standing;
 mod verdict;
 
-use packets::{blocks, brief, detached, unpacked};
+use packets::{Key, blocks, signatures, unpacked};
 use pgp::{
-    composed::{CleartextSignedMessage, Deserializable as _, SignedPublicKey},
     packet::{Signature, SignatureConfig, SignatureType, SignatureVersionSpecific},
     types::KeyDetails as _,
 };
@@ -75,7 +76,7 @@ pub struct Signer {
 /// The keys of a file.
 #[derive(Debug, Clone)]
 pub struct Keyring {
-    keys: Vec<SignedPublicKey>,
+    keys: Vec<Key>,
 }
 
 impl Keyring {
@@ -90,18 +91,13 @@ impl Keyring {
         let mut keys = Vec::new();
         let mut why = "it is empty".to_owned();
         for block in blocks(bytes, b"-----BEGIN PGP PUBLIC KEY BLOCK-----") {
-            let read = unpacked(block).and_then(|packets| {
-                Ok(SignedPublicKey::from_bytes_many(packets.as_slice())
-                    .map_err(|error| brief(&error))?
-                    .take(MOST)
-                    .collect::<Vec<_>>())
-            });
-            let Ok(read) = read.map_err(|error| why = error) else { continue };
-            for key in read {
-                match key {
-                    Ok(key) => keys.push(key),
-                    Err(error) => why = brief(&error),
+            match unpacked(block) {
+                Ok(packets) => {
+                    let (read, unread) = packets::keys(&packets);
+                    keys.extend(read);
+                    why = unread.unwrap_or(why);
                 }
+                Err(error) => why = error,
             }
         }
         keys.truncate(MOST);
@@ -114,10 +110,10 @@ impl Keyring {
         self.keys.iter().map(|key| Self::signer(key, Standing::of(key).and_then(|own| own.ends))).collect()
     }
 
-    fn signer(key: &SignedPublicKey, ends: Option<u64>) -> Signer {
-        let name = key.details.users.first().map(|user| String::from_utf8_lossy(user.id.id()).into_owned());
+    fn signer(key: &Key, ends: Option<u64>) -> Signer {
+        let name = key.users.first().map(|user| String::from_utf8_lossy(user.id.id()).into_owned());
         Signer {
-            key: format!("{:X}", key.fingerprint()),
+            key: format!("{:X}", key.primary.fingerprint()),
             name: CleanText::new(&name.unwrap_or_default()),
             expires: ends.and_then(|ends| i64::try_from(ends).ok()).map(|ends| WallTime(ends.saturating_mul(1000))),
         }
@@ -131,17 +127,8 @@ impl Keyring {
         if message.len() > LONGEST {
             return Err(SignatureError::Long);
         }
-        let text = str::from_utf8(message).map_err(|_| SignatureError::Unreadable("it is no text".to_owned()))?;
-        // Text in the place of headers is not signed, and looks as if it were (RFC 9580, 7.1).
-        let mut headers = text.lines().skip(1).take_while(|line| !line.trim().is_empty());
-        if headers.any(|line| !line.starts_with("Hash: ")) {
-            return Err(SignatureError::Unreadable("text stands before what is signed".to_owned()));
-        }
-        let (signed, _) =
-            CleartextSignedMessage::from_string(text).map_err(|error| SignatureError::Unreadable(brief(&error)))?;
-        let text = signed.signed_text();
-        let signer =
-            self.judge(signed.signatures(), now, &mut |_, signature, key| key.verifies(signature, text.as_bytes()))?;
+        let (text, signatures) = cleartext::read(message)?;
+        let signer = self.judge(&signatures, now, &mut |_, signature, key| key.verifies(signature, text.as_bytes()))?;
         Ok((text, signer))
     }
 
@@ -150,7 +137,7 @@ impl Keyring {
     /// # Errors
     /// [`SignatureError`].
     pub fn vouch(&self, bytes: &[u8], signature: &[u8], now: WallTime) -> Result<Signer, SignatureError> {
-        let signatures = detached(signature)?;
+        let signatures = signatures(signature)?;
         self.judge(&signatures, now, &mut |_, signature, key| key.verifies(signature, bytes))
     }
 
@@ -159,7 +146,7 @@ impl Keyring {
     /// # Errors
     /// [`SignatureError`] if it can already be told that it will not do.
     pub fn expect(&self, signature: &[u8]) -> Result<Expected, SignatureError> {
-        let signatures = detached(signature)?;
+        let signatures = signatures(signature)?;
         // Nobody waits for gigabytes to be told that the key is another.
         self.judge(&signatures, WallTime(0), &mut |_, _, _| true)?;
         let feeds = signatures.iter().map(|signature| {

@@ -1,8 +1,10 @@
 //! Keys that can sign, and what their owners say of them by signatures about the key itself.
 
-use super::MOST;
+use super::{
+    MOST,
+    packets::{Key, Subkey},
+};
 use pgp::{
-    composed::{SignedPublicKey, SignedPublicSubKey},
     crypto::hash::HashAlgorithm,
     packet::{KeyFlags, Signature, SignatureType, SignatureVersion, SubpacketData},
     types::{KeyDetails as _, KeyVersion, Tag, Timestamp, VerifyingKey as _},
@@ -11,14 +13,14 @@ use pgp::{
 /// A key that can sign: the primary one or one below it.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Candidate<'a> {
-    Primary(&'a SignedPublicKey),
-    Sub(&'a SignedPublicSubKey),
+    Primary(&'a Key),
+    Sub(&'a Subkey),
 }
 
 impl Candidate<'_> {
     pub(super) fn verifies(self, signature: &Signature, bytes: &[u8]) -> bool {
         match self {
-            Candidate::Primary(key) => signature.verify(&key.primary_key, bytes).is_ok(),
+            Candidate::Primary(key) => signature.verify(&key.primary, bytes).is_ok(),
             Candidate::Sub(sub) => signature.verify(&sub.key, bytes).is_ok(),
         }
     }
@@ -28,8 +30,8 @@ impl Candidate<'_> {
         let (Some(hash), Some(made)) = (signature.hash_alg(), signature.signature()) else { return false };
         // Keys of version 6 make signatures of version 6, and no other key does (RFC 9580, 5.2.3).
         let version = match self {
-            Candidate::Primary(key) => key.version(),
-            Candidate::Sub(sub) => sub.version(),
+            Candidate::Primary(key) => key.primary.version(),
+            Candidate::Sub(sub) => sub.key.version(),
         };
         if (version == KeyVersion::V6) != (signature.version() == SignatureVersion::V6) {
             return false;
@@ -38,21 +40,21 @@ impl Candidate<'_> {
             return false;
         }
         match self {
-            Candidate::Primary(key) => key.primary_key.verify(hash, digest, made).is_ok(),
+            Candidate::Primary(key) => key.primary.verify(hash, digest, made).is_ok(),
             Candidate::Sub(sub) => sub.key.verify(hash, digest, made).is_ok(),
         }
     }
 }
 
-pub(super) fn candidates(key: &SignedPublicKey) -> impl Iterator<Item = Candidate<'_>> {
-    std::iter::once(Candidate::Primary(key)).chain(key.public_subkeys.iter().take(MOST).map(Candidate::Sub))
+pub(super) fn candidates(key: &Key) -> impl Iterator<Item = Candidate<'_>> {
+    std::iter::once(Candidate::Primary(key)).chain(key.subkeys.iter().take(MOST).map(Candidate::Sub))
 }
 
 /// Whether the signature says that this key made it, and says so of no other.
 pub(super) fn names(signature: &Signature, candidate: Candidate<'_>) -> bool {
     let (id, fingerprint) = match candidate {
-        Candidate::Primary(key) => (key.legacy_key_id(), key.fingerprint()),
-        Candidate::Sub(sub) => (sub.legacy_key_id(), sub.fingerprint()),
+        Candidate::Primary(key) => (key.primary.legacy_key_id(), key.primary.fingerprint()),
+        Candidate::Sub(sub) => (sub.key.legacy_key_id(), sub.key.fingerprint()),
     };
     let (ids, fingerprints) = (signature.issuer_key_id(), signature.issuer_fingerprint());
     !(ids.is_empty() && fingerprints.is_empty())
@@ -80,12 +82,16 @@ pub(super) struct Standing {
 
 impl Standing {
     /// Of a primary key; none if nothing that it signed vouches for it.
-    pub(super) fn of(key: &SignedPublicKey) -> Option<Self> {
-        let primary = &key.primary_key;
+    pub(super) fn of(key: &Key) -> Option<Self> {
+        let primary = &key.primary;
         let own = |signature: &&Signature| names(signature, Candidate::Primary(key)) && !is_md5(signature);
-        let revoked = key.details.revocation_signatures.iter().filter(own).any(|s| s.verify_key(primary).is_ok());
-        let direct = key.details.direct_signatures.iter().filter(own).filter(|s| s.verify_key(primary).is_ok());
-        let users = key.details.users.iter().flat_map(|user| {
+        let about = |typ: SignatureType| {
+            let of_type = move |signature: &&Signature| signature.typ() == Some(typ);
+            key.signatures.iter().filter(own).filter(of_type).filter(|s| s.verify_key(primary).is_ok())
+        };
+        let revoked = about(SignatureType::KeyRevocation).next().is_some();
+        let direct = about(SignatureType::Key);
+        let users = key.users.iter().flat_map(|user| {
             let valid = |signature: &&Signature| signature.verify_certification(primary, Tag::UserId, &user.id).is_ok();
             let is_own: Vec<&Signature> = user.signatures.iter().filter(own).filter(valid).collect();
             // A name that was taken back vouches for nothing.
@@ -102,11 +108,11 @@ impl Standing {
     }
 
     /// Of a key below a primary one; none if that does not vouch for it.
-    pub(super) fn of_subkey(key: &SignedPublicKey, sub: &SignedPublicSubKey) -> Option<Self> {
+    pub(super) fn of_subkey(key: &Key, sub: &Subkey) -> Option<Self> {
         let own = |signature: &&Signature| {
             names(signature, Candidate::Primary(key))
                 && !is_md5(signature)
-                && signature.verify_subkey_binding(&key.primary_key, &sub.key).is_ok()
+                && signature.verify_subkey_binding(&key.primary, &sub.key).is_ok()
         };
         let valid: Vec<&Signature> = sub.signatures.iter().filter(own).collect();
         let revoked = valid.iter().any(|signature| signature.typ() == Some(SignatureType::SubkeyRevocation));
@@ -115,9 +121,9 @@ impl Standing {
         // The key below has to say itself that it belongs to the one above: else anybody takes it under their name.
         let back = newest
             .embedded_signature()
-            .is_some_and(|back| !is_md5(back) && back.verify_primary_key_binding(&sub.key, &key.primary_key).is_ok());
+            .is_some_and(|back| !is_md5(back) && back.verify_primary_key_binding(&sub.key, &key.primary).is_ok());
         Some(Standing {
-            ends: ends(sub.created_at().as_secs(), newest),
+            ends: ends(sub.key.created_at().as_secs(), newest),
             revoked,
             may_sign: back && flags(newest).is_some_and(|flags| flags.sign()),
         })

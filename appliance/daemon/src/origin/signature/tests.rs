@@ -208,10 +208,10 @@ fn a_key_that_was_put_below_another_by_a_stranger_is_none() {
     let theirs = mallory.run(&["--export"], b"");
     let parsed = Keyring::parse(&theirs).unwrap();
     let mut forged = ours.run(&["--export"], b"");
-    parsed.keys[0].public_subkeys[0].key.to_writer_with_header(&mut forged).unwrap();
-    parsed.keys[0].public_subkeys[0].signatures[0].to_writer_with_header(&mut forged).unwrap();
+    parsed.keys[0].subkeys[0].key.to_writer_with_header(&mut forged).unwrap();
+    parsed.keys[0].subkeys[0].signatures[0].to_writer_with_header(&mut forged).unwrap();
     let keyring = Keyring::parse(&forged).unwrap();
-    assert_eq!(keyring.keys[0].public_subkeys.len(), 1, "the forged key is there");
+    assert_eq!(keyring.keys[0].subkeys.len(), 1, "the forged key is there");
     let error = check(&keyring, FILE, &mallory.run(&["--detach-sign"], FILE)).unwrap_err();
     assert!(matches!(error, SignatureError::MayNot { .. }), "{error}");
 }

@@ -1,11 +1,10 @@
 //! Whether one signature counts: its hash, its time, and the standing of the key that made it.
 
 use super::{
-    Keyring, SignatureError, Signer,
+    Key, Keyring, SignatureError, Signer,
     standing::{Candidate, Standing},
 };
 use pgp::{
-    composed::SignedPublicKey,
     crypto::hash::HashAlgorithm,
     packet::{Signature, SignatureType, SubpacketData},
     types::KeyDetails as _,
@@ -15,7 +14,7 @@ use rackberry_core::time::WallTime;
 /// A signature that says to be of this key.
 pub(super) fn judge(
     signature: &Signature,
-    key: &SignedPublicKey,
+    key: &Key,
     candidate: Candidate<'_>,
     now: WallTime,
     fits: &mut dyn FnMut(Candidate<'_>) -> bool,
@@ -61,13 +60,13 @@ pub(super) fn judge(
     let standing = Standing::of(key).ok_or_else(|| SignatureError::MayNot { key: id.clone(), signer: name.clone() })?;
     let (began, ends, revoked, may_sign) = match candidate {
         Candidate::Primary(key) => {
-            (u64::from(key.created_at().as_secs()), standing.ends, standing.revoked, standing.may_sign)
+            (u64::from(key.primary.created_at().as_secs()), standing.ends, standing.revoked, standing.may_sign)
         }
         Candidate::Sub(sub) => {
             let own = Standing::of_subkey(key, sub);
             let own = own.ok_or_else(|| SignatureError::MayNot { key: id.clone(), signer: name.clone() })?;
             let ends = [own.ends, standing.ends].into_iter().flatten().min();
-            (u64::from(sub.created_at().as_secs()), ends, own.revoked || standing.revoked, own.may_sign)
+            (u64::from(sub.key.created_at().as_secs()), ends, own.revoked || standing.revoked, own.may_sign)
         }
     };
     if revoked {
