@@ -5,22 +5,23 @@
 
 #![allow(clippy::indexing_slicing, reason = "a JSON value indexed by a name that it lacks is null, never a panic")]
 
+mod visitor;
+
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::{
     io::ErrorKind,
     net::{Ipv4Addr, SocketAddrV4, TcpStream},
-    process::{Command, Output},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 use system_tests::{
     Card, Dice, Firmware, Netns, TimeServer, Vm,
     card::{Remote, shell},
     mdns::Neighbour,
-    netns::output,
     pxe::web::Connection,
     rack,
 };
+use visitor::{Visitor, log_in};
 
 /// Many times what is usual, as the machine may be slow and busy.
 const LIMIT: Duration = Duration::from_secs(900);
@@ -159,69 +160,6 @@ const BAD: [(&str, &[u8], &str); 3] = [
     ("noise", &[0xff, 0x00, 0xfe, b'[', 0x80, b'\n', 0xc3, 0x28], "rackberry.toml"),
 ];
 
-/// A person with an SSH key, and what Debian's client knows of the box.
-struct Visitor {
-    folder: tempfile::TempDir,
-    public: String,
-}
-
-impl Visitor {
-    fn new() -> Result<Self> {
-        let folder = tempfile::tempdir()?;
-        let key = folder.path().join("key");
-        output(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-C", "visitor", "-f"]).arg(&key))?;
-        let public = std::fs::read_to_string(key.with_extension("pub"))?.trim().to_owned();
-        Ok(Self { folder, public })
-    }
-
-    /// Runs the client with options of its own.
-    fn ssh(&self, ns: &Netns, options: &[&str], name: &str, words: &str) -> Result<Output> {
-        let known = format!("UserKnownHostsFile={}", self.folder.path().join("known").display());
-        let mut command = ns.command("ssh");
-        command.args([
-            "-F",
-            "none",
-            "-o",
-            "BatchMode=yes",
-            "-o",
-            "IdentitiesOnly=yes",
-            "-o",
-            "ConnectTimeout=60",
-            "-o",
-            &known,
-        ]);
-        command.args(options).arg(format!("{name}@192.168.77.1")).arg(words);
-        Ok(command.output()?)
-    }
-
-    /// Logs in with the key and runs a command; `trust` is what to think of the box's own key.
-    fn run(&self, ns: &Netns, trust: &str, name: &str, words: &str) -> Result<String> {
-        let (key, trust) =
-            (self.folder.path().join("key").display().to_string(), format!("StrictHostKeyChecking={trust}"));
-        let until = Instant::now() + LIMIT;
-        loop {
-            let reply = self.ssh(ns, &["-i", &key, "-o", &trust], name, words)?;
-            let said = String::from_utf8_lossy(&reply.stderr).into_owned();
-            // The server starts beside the page, not before it.
-            if said.contains("Connection refused") && Instant::now() < until {
-                std::thread::sleep(Duration::from_millis(500));
-                continue;
-            }
-            ensure!(reply.status.success(), "ssh {words}: {} {said}", reply.status);
-            return Ok(String::from_utf8(reply.stdout)?);
-        }
-    }
-
-    /// The ways in that the box names to somebody without a key.
-    fn ways(&self, ns: &Netns) -> Result<String> {
-        let reply = self.ssh(ns, &["-i", "/dev/null", "-o", "StrictHostKeyChecking=accept-new"], "anna", "true")?;
-        ensure!(!reply.status.success(), "somebody without a key was let in");
-        let said = String::from_utf8_lossy(&reply.stderr).into_owned();
-        let ways = said.rsplit_once("Permission denied (").and_then(|(_, rest)| rest.split_once(')'));
-        Ok(ways.with_context(|| format!("ssh said {said}"))?.0.to_owned())
-    }
-}
-
 /// A state block's line, as docs/sd-card.md describes it.
 fn block(seq: u32, good: char, tried: char, left: u32) -> Vec<u8> {
     let body = format!("rackberry-slots 1 seq={seq} good={good} try={tried} left={left}");
@@ -320,24 +258,6 @@ fn it_falls_back_to_the_other_slot_and_keeps_what_it_acknowledged_through_power_
     }
     println!("card: logged in by SSH with a key, the box's own key the same after a power cut, no passwords");
     println!("card: {cuts} power cuts, {cuts} clean starts, 0 of {} acknowledged facts lost", acknowledged.len());
-    Ok(())
-}
-
-/// Logs in as root at the card's console; a wrong password is refused before.
-fn log_in(vm: &mut Vm, password: &str) -> Result<()> {
-    for (typed, wanted) in [("wrong", "Login incorrect"), (password, " # ")] {
-        // What was typed before there is a question is lost; an empty line asks for another one.
-        let mark = vm.console().mark();
-        vm.type_text("\n")?;
-        vm.wait_after(mark, "login:", LIMIT)?;
-        let mark = vm.console().mark();
-        vm.type_text("root\n")?;
-        vm.wait_after(mark, "Password:", LIMIT)?;
-        let mark = vm.console().mark();
-        vm.type_text(&format!("{typed}\n"))?;
-        vm.wait_after(mark, wanted, LIMIT)?;
-    }
-    println!("card: root logged in at the console with the password of the settings");
     Ok(())
 }
 
