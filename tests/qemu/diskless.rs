@@ -9,7 +9,10 @@ use std::{
     process::Command,
     time::{Duration, Instant},
 };
-use system_tests::{Firmware, Vm, appliance, leftovers, rack::Rack};
+use system_tests::{
+    Firmware, Vm, appliance, leftovers,
+    rack::{ADDRESS, Rack},
+};
 
 /// Power-on to login; many times what is usual, as the machine may be busy.
 const LIMIT: Duration = Duration::from_secs(600);
@@ -38,7 +41,10 @@ struct Diskless {
 impl Diskless {
     /// With the medium that was built, its initrd replaced by another one where that is given.
     fn start(initrd: Option<&Path>) -> Result<Self> {
-        let built = built()?;
+        Self::of(&built()?, initrd)
+    }
+
+    fn of(built: &Path, initrd: Option<&Path>) -> Result<Self> {
         let rack = Rack::start("")?;
         let folder = leftovers::disk_folder("medium")?;
         let tarball = folder.path().join("diskless.tar");
@@ -47,7 +53,7 @@ impl Diskless {
             None => built.join("initrd"),
         };
         let mut pack = Command::new("tar");
-        pack.arg("-cf").arg(&tarball).arg("-C").arg(&built).args(["vmlinuz", "root.squashfs"]);
+        pack.arg("-cf").arg(&tarball).arg("-C").arg(built).args(["vmlinuz", "root.squashfs"]);
         pack.arg("-C").arg(initrd.parent().context("a path without a folder")?).arg("initrd");
         sh(&mut pack)?;
         rack.cli(&["image", "import", tarball.to_str().context("no UTF-8")?, "--name", "diskless-debian"])?;
@@ -249,5 +255,69 @@ fn a_driver_and_a_tool_in_an_archive_behind_the_initrd_run_in_the_guest() -> Res
     ensure!(said.contains("controller 0: 42 drives"), "the tool did not run: {said}");
     ensure!(said.lines().any(|line| line.starts_with("dummy ")), "the driver was not loaded: {said}");
     println!("an initrd with an archive behind it: {} s", began.elapsed().as_secs());
+    Ok(())
+}
+
+/// Forms that take long to make and to start.
+fn soak() -> bool {
+    std::env::var_os("RACKBERRY_SOAK").is_some()
+}
+
+#[test]
+fn an_archive_is_unpacked_into_memory_and_starts() -> Result<()> {
+    if !soak() {
+        println!("not run: RACKBERRY_SOAK is not set");
+        return Ok(());
+    }
+    let began = Instant::now();
+    let folder = leftovers::disk_folder("archive")?;
+    let root = folder.path().join("root");
+    sh(Command::new("unsquashfs").args(["-q", "-n", "-d"]).arg(&root).arg(built()?.join("root.squashfs")))?;
+    let archive = folder.path().join("root.tar.xz");
+    let pack = "tar -C \"$0\" --numeric-owner --one-file-system -cf - . | xz -1 -T2 >\"$1\" && sha256sum <\"$1\"";
+    let sum = sh(Command::new("sh").arg("-c").arg(pack).arg(&root).arg(&archive))?;
+    let sum = sum.split_whitespace().next().context("no digest")?;
+    let site = Diskless::start(None)?;
+    let image = site.rack.cli(&[
+        "image",
+        "import",
+        archive.to_str().context("no UTF-8")?,
+        "--name",
+        "archive",
+        "--as-it-is",
+    ])?;
+    let digest = image.get("digest").and_then(Value::as_str).context("no digest of the image")?;
+    // The word that comes last counts.
+    let more = format!("rooturl=http://{ADDRESS}/images/{digest} rackberry.sha256={sum}");
+    let mut vm = site.power_on(7, 1024, "copy", &more)?;
+    logged_in(&vm, 0)?;
+    site.print_memory(&mut vm, "tar.xz", began)?;
+    let said = site.run(&mut vm, "findmnt -n -o FSTYPE / && echo kept >/var/forgotten && cat /var/forgotten")?;
+    ensure!(said.contains("tmpfs") && said.contains("kept"), "the root is written to as any other: {said}");
+    println!("an archive: {} s", began.elapsed().as_secs());
+    Ok(())
+}
+
+#[test]
+fn the_form_for_dracut_starts_as_well() -> Result<()> {
+    if !soak() {
+        println!("not run: RACKBERRY_SOAK is not set");
+        return Ok(());
+    }
+    let began = Instant::now();
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder = leftovers::disk_folder("dracut")?;
+    let mut build = Command::new(here.join("../images/diskless/build.sh"));
+    build.args(["--kernel", "cloud-amd64", "--initramfs", "dracut", "--files"]).arg(here.join("qemu/diskless/root"));
+    println!("{}", sh(build.arg("--out").arg(folder.path()))?.trim());
+    let site = Diskless::of(folder.path(), None)?;
+    let mut vm = site.power_on(8, 1024, "overlay", "rd.neednet=1")?;
+    logged_in(&vm, 0)?;
+    site.print_memory(&mut vm, "dracut, overlay", began)?;
+    let said = site
+        .run(&mut vm, "findmnt -n -o FSTYPE /; echo changed >/etc/issue; cat /mnt/rw/up/etc/issue; touch /mnt/ro/x")?;
+    ensure!(said.contains("overlay") && said.contains("changed"), "what is written lies in /mnt/rw: {said}");
+    ensure!(said.contains("Read-only file system"), "/mnt/ro stays as it is: {said}");
+    println!("dracut: {} s", began.elapsed().as_secs());
     Ok(())
 }
