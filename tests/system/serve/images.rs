@@ -41,6 +41,9 @@ fn images_come_in_raw_and_packed_and_go_again() -> Result<()> {
     let wrong = ["image", "import", &other, "--name", "three", "--sha256", &digest];
     let words = refusal(&cli(&appliance, &wrong)?)?;
     assert!(words.contains(&digest), "{words}");
+    let unchecked = cli(&appliance, &["image", "import", &other, "--name", "four", "--key", "maker.asc"])?;
+    assert_eq!(unchecked.status.code(), Some(2), "{unchecked:?}");
+    assert!(String::from_utf8_lossy(&unchecked.stderr).contains("--key goes with a URL"), "{unchecked:?}");
     assert!(!refusal(&cli(&appliance, &["image", "import", &put("empty", &[])?])?)?.is_empty());
     assert_eq!(list(&cli_json(&appliance, &["image", "list"])?, "name").len(), 3);
     assert!(said(&cli(&appliance, &["image", "list"])?).contains("NAME"), "a table for people");

@@ -451,6 +451,22 @@ pub struct OriginArgs {
     pub size: bool,
 }
 
+impl OriginArgs {
+    /// The first option that was given, all of which go with a URL alone.
+    fn given(&self) -> Option<&'static str> {
+        [
+            ("--mirror", !self.mirror.is_empty()),
+            ("--checksums", self.checksums.is_some()),
+            ("--signature", self.signature.is_some()),
+            ("--key", self.key.is_some()),
+            ("--allow-private", self.allow_private),
+            ("--size", self.size),
+        ]
+        .into_iter()
+        .find_map(|(option, given)| given.then_some(option))
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub enum ProfileCommand {
     /// Every profile.
