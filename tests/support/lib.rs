@@ -10,7 +10,7 @@
 //! - [`appliance`]: the program under test, started, killed and started again on one state directory.
 //! - [`dnsmasq`]: a foreign server on the same network, to prove the tests on and to stand beside.
 //! - [`fake_host`]: a machine without hardware; [`fake_agent`] is its agent, [`life`] what it goes
-//!   through, [`dice`] are its luck.
+//!   through, [`dice`] are its luck; [`fake_installer`] is a distribution's installer on it.
 //! - [`loader_config`]: what a PXELINUX or GRUB configuration makes a machine do.
 //! - [`crowd`]: many machines on one interface, side by side.
 //! - [`site`]: the box, the hosts' side of a cable and stand-ins for served files; [`local_api`] asks the box.
@@ -31,6 +31,7 @@ pub mod dice;
 pub mod dnsmasq;
 pub mod fake_agent;
 pub mod fake_host;
+pub mod fake_installer;
 pub mod leftovers;
 pub mod life;
 pub mod loader_config;
@@ -55,6 +56,7 @@ pub use dice::Dice;
 pub use dnsmasq::Dnsmasq;
 pub use fake_agent::FakeAgent;
 pub use fake_host::FakeHost;
+pub use fake_installer::FakeInstaller;
 pub use life::{Faults, Life};
 pub use local_api::LocalApi;
 pub use netns::{Netns, output};

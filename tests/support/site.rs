@@ -7,6 +7,7 @@ use crate::{
     leftovers,
     local_api::LocalApi,
     netns::Netns,
+    wire::{Impairment, Wire},
 };
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -35,6 +36,7 @@ pub struct Site {
     pub room: Netns,
     /// Where the box is.
     pub seat: Netns,
+    wire: Option<Wire>,
     files: tempfile::TempDir,
 }
 
@@ -50,12 +52,32 @@ impl Site {
     pub fn new() -> Result<Self> {
         let (seat, room) = (Netns::new()?, Netns::new()?);
         seat.veth(BOX_LINK, &room, ROOM_LINK)?;
+        Self::between(seat, room, None)
+    }
+
+    /// The same over a cable that loses, delays and reorders frames.
+    ///
+    /// # Errors
+    /// As [`Site::new`].
+    pub fn over(impairment: Impairment, seed: u64) -> Result<Self> {
+        let (seat, room) = (Netns::new()?, Netns::new()?);
+        let wire = Wire::between((&seat, BOX_LINK), (&room, ROOM_LINK), impairment, seed)?;
+        Self::between(seat, room, Some(wire))
+    }
+
+    fn between(seat: Netns, room: Netns, wire: Option<Wire>) -> Result<Self> {
         seat.up(BOX_LINK, Some(&format!("{BOX}/16")))?;
         room.up(ROOM_LINK, Some(&format!("{ROOM}/16")))?;
         let files = leftovers::folder("share")?;
-        let site = Self { room, seat, files };
+        let site = Self { room, seat, wire, files };
         site.stand_ins().context("make the stand-ins")?;
         Ok(site)
+    }
+
+    /// The cable, if it is one that can be made bad.
+    #[must_use]
+    pub fn wire(&self) -> Option<&Wire> {
+        self.wire.as_ref()
     }
 
     /// Many hosts on the hosts' interface.

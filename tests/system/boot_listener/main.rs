@@ -2,6 +2,7 @@
 
 mod configs;
 mod files;
+mod mirrors;
 mod origins;
 mod own;
 mod pressure;

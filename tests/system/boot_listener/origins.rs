@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 use system_tests::{
-    Appliance, Dice, FakeHost, PxeClient, Site,
+    Appliance, FakeHost, PxeClient, Site,
     pxe::{Kind, Machine, Message, client::new_xid, web},
     side_by_side,
     site::{self, BOOT, BOX, ROOM, ROOM_LINK},
@@ -67,49 +67,6 @@ fn rows_1_and_2_an_embedded_ipxe_script_chains_boot_html() -> Result<()> {
     })?;
     assert!(wget(&site, "http://10.77.0.1/rancheros.yml")?.starts_with(b"#cloud-config\n"));
     Ok(())
-}
-
-/// RancherOS tries from 100 ms on, waits up to 30 s between two tries, and gives up after five minutes.
-#[test]
-fn row_3_every_cloud_config_arrives_though_the_box_is_killed_meanwhile() -> Result<()> {
-    let site = Site::new()?;
-    let mut appliance = site.serve("")?;
-    own_file(&appliance, "rancheros.yml", "#cloud-config\nhostname: ros\n")?;
-    let fetches: Vec<u32> = (0..if super::soak() { 5000 } else { 1000 }).collect();
-    let began = Instant::now();
-    std::thread::scope(|scope| {
-        let all = scope.spawn(|| {
-            side_by_side(&site.room, 16, &fetches, |_, number| {
-                let mut dice = Dice::new((*number).into());
-                let (mut pause, began) = (Duration::from_millis(100), Instant::now());
-                loop {
-                    // A tenth of the connections break before their answer.
-                    let lost = dice.hits(10.0);
-                    let got = web::Connection::open_from(ROOM, BOOT, Duration::from_secs(5)).and_then(|mut line| {
-                        if lost {
-                            line.say("GET", "/rancheros.yml", &[], &[])?;
-                            anyhow::bail!("lost");
-                        }
-                        line.request("GET", "/rancheros.yml", &[])
-                    });
-                    if let Ok(reply) = got
-                        && reply.status == 200
-                    {
-                        ensure!(reply.text() == "#cloud-config\nhostname: ros\n", "{reply:?}");
-                        return Ok(());
-                    }
-                    ensure!(began.elapsed() < Duration::from_secs(300), "fetch {number} gave up as RancherOS would");
-                    std::thread::sleep(pause);
-                    pause = (pause * 2).min(PATIENCE);
-                }
-            })
-        });
-        std::thread::sleep(Duration::from_millis(300));
-        appliance.restart()?;
-        all.join().map_err(|_| anyhow::anyhow!("a client panicked"))??;
-        println!("cloud-config: {} fetches in {:?}, the box killed once, all served", fetches.len(), began.elapsed());
-        Ok(())
-    })
 }
 
 const CARD: [u8; 6] = [0x00, 0x25, 0x90, 0xc0, 0xf7, 0x86];
