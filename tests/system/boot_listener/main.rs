@@ -1,6 +1,7 @@
 //! The boot listener as firmware, loaders and strangers meet it: files, configurations, own files, crowds, slow disks.
 
 mod configs;
+mod damage;
 mod files;
 mod mirrors;
 mod origins;
