@@ -25,10 +25,10 @@ use std::{
     time::{Duration, Instant},
 };
 use system_tests::{
-    Crowd, Dice, FakeAgent, FakeHost, Faults, Life, LocalApi, Site,
+    Appliance, Crowd, Dice, FakeAgent, FakeHost, Faults, Life, LocalApi, Site,
     fake_agent::{Leave, Said},
     fake_host::Script,
-    loader_config,
+    fake_installer, loader_config,
     pxe::{Kind, Machine, tftp, web},
     side_by_side,
     site::{self, BOOT, LOADERS},

@@ -11,17 +11,84 @@ enum Past {
     Interrupted,
     /// Armed, and disarmed again.
     Disarmed,
+    /// A distribution's installer said that it is done, and the system that it is up.
+    Installed,
+    /// It said that it gave up.
+    InstallerFailed,
+    /// It began, and the machine came back without a word.
+    InstallerLost,
+    /// It was handed out, and a person stopped the install.
+    InstallerStopped,
+    /// It was armed, and disarmed before it was handed out.
+    InstallerDisarmed,
 }
 
-const PASTS: [Past; 5] = [Past::Known, Past::Done, Past::Failed, Past::Interrupted, Past::Disarmed];
+const PASTS: [Past; 10] = [
+    Past::Known,
+    Past::Done,
+    Past::Failed,
+    Past::Interrupted,
+    Past::Disarmed,
+    Past::Installed,
+    Past::InstallerFailed,
+    Past::InstallerLost,
+    Past::InstallerStopped,
+    Past::InstallerDisarmed,
+];
+
+/// A profile whose system has an installer of its own.
+const INSTALLER: &str = "debian-13-netboot";
+
+/// The same for a past with a distribution's own installer.
+fn live_through_installer(past: Past, host: &FakeHost, appliance: &Appliance) -> Result<&'static str> {
+    let mut life = Life::new(Faults::default(), 1);
+    let api = site::api(appliance);
+    fake_installer::arm(appliance, host, INSTALLER, &json!({}))?;
+    if past == Past::InstallerDisarmed {
+        steer(&api, host, "disarm")?;
+        return Ok("cancelled");
+    }
+    let installer = fake_installer::reach(host, BOOT, &mut life)?;
+    let report = |stage: &str| installer.report(host, BOOT, stage);
+    if past == Past::InstallerStopped {
+        steer(&api, host, "cancel")?;
+        return Ok("cancelled");
+    }
+    report("started")?;
+    Ok(match past {
+        Past::Installed => {
+            report("installed")?;
+            report("first-boot")?;
+            "done"
+        }
+        Past::InstallerFailed => {
+            report("failed")?;
+            "failed"
+        }
+        _ => {
+            // The machine switched itself on again.
+            ensure!(matches!(host.script(BOOT)?, Script::RamOs { .. }), "{past:?} of {}", host.mac);
+            "interrupted"
+        }
+    })
+}
 
 /// Brings a host there, and says what its install is called then.
-fn live_through(past: Past, host: &FakeHost, api: &LocalApi) -> Result<&'static str> {
+fn live_through(past: Past, host: &FakeHost, appliance: &Appliance) -> Result<&'static str> {
+    let api = &site::api(appliance);
     let mut life = Life::new(Faults::default(), 1);
     let until = Instant::now() + PATIENCE;
     greet(host)?;
     if past == Past::Known {
         return Ok("");
+    }
+    match past {
+        Past::Known | Past::Done | Past::Failed | Past::Interrupted | Past::Disarmed => {}
+        Past::Installed
+        | Past::InstallerFailed
+        | Past::InstallerLost
+        | Past::InstallerStopped
+        | Past::InstallerDisarmed => return live_through_installer(past, host, appliance),
     }
     arm(api, host)?;
     if past == Past::Disarmed {
@@ -227,11 +294,14 @@ fn agent_once(host: &FakeHost, token: &str, dice: &mut Dice, tally: &Tally, refu
 
 #[test]
 fn hosts_that_are_not_armed_never_get_an_installer_or_an_order() -> Result<()> {
-    let (seed, boots, each) = (Dice::seed(), 10_000, 24);
+    let (seed, boots, each) = (Dice::seed(), 10_000, 16);
     println!("unarmed: seed {seed}");
     let site = Site::new()?;
     let mut appliance = site.serve("")?;
     site.import_image(&appliance)?;
+    let files = ["linux", "initrd.gz"].map(|file| format!("debian-installer/amd64/{file}"));
+    let files = files.each_ref().map(|path| (path.as_str(), vec![7; 20_000]));
+    fake_installer::import_folder(&appliance, site.scratch(), INSTALLER, &files)?;
     let api = site::api(&appliance);
     let crowd = site.crowd()?;
     let began = Instant::now();
@@ -245,7 +315,7 @@ fn hosts_that_are_not_armed_never_get_an_installer_or_an_order() -> Result<()> {
     }
     let pasts: Vec<Past> = PASTS.into_iter().cycle().take(known.len()).collect();
     let words = side_by_side(&site.room, THREADS, &known, |at, host| {
-        live_through(*pasts.get(at).context("a past")?, host, &api)
+        live_through(*pasts.get(at).context("a past")?, host, &appliance)
     })?;
     println!("unarmed: {} hosts with a past after {:?}", known.len(), began.elapsed());
     let before = api.events("")?;
