@@ -95,6 +95,24 @@ pub struct PlannedBoot {
     pub media: BTreeMap<String, Digest>,
 }
 
+impl PlannedBoot {
+    /// Every image that it reads; one may come several times.
+    pub fn images(&self) -> impl Iterator<Item = Digest> {
+        let initrds = self.initrds.iter().filter_map(|initrd| match initrd {
+            PlannedInitrd::File(file) => Some(file.image),
+            PlannedInitrd::Files => None,
+        });
+        self.media.values().copied().chain([self.kernel.image]).chain(initrds)
+    }
+}
+
+impl Plan {
+    /// Every image that it reads; one may come several times.
+    pub fn images(&self) -> impl Iterator<Item = Digest> {
+        [self.image.digest].into_iter().chain(self.boot.iter().flat_map(PlannedBoot::images))
+    }
+}
+
 /// A file in an image, or the image itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlannedFile {

@@ -47,6 +47,9 @@ pub struct Snapshot {
     pub(super) active: OrdMap<InstallId, HostId>,
 }
 
+/// So many who need an image are named.
+const NAMED: usize = 3;
+
 /// A host and what is under way on it.
 #[derive(Debug, Clone)]
 pub struct HostEntry {
@@ -208,6 +211,27 @@ impl Snapshot {
     #[must_use]
     pub fn image_by_name(&self, name: &str) -> Option<&Arc<Image>> {
         self.images.values().find(|image| image.name.as_str() == name)
+    }
+
+    /// Who needs an image, as a sentence for people: installs under way, and hosts that boot it; nothing if nobody does.
+    #[must_use]
+    pub fn who_needs(&self, image: Digest) -> Option<String> {
+        let installs = self.active_installs().filter(|install| install.plan.images().any(|digest| digest == image));
+        let installs = installs.map(|install| {
+            let host = self.host(install.host).map(|entry| entry.host.name.to_string()).unwrap_or_default();
+            format!("the install of {} on {host}", install.plan.title)
+        });
+        let lives = self.hosts.values().filter_map(|entry| {
+            let live = entry.live_boot.as_ref().filter(|live| live.boot.images().any(|digest| digest == image))?;
+            Some(format!("{}, which boots {} from the network", entry.host.name, live.title))
+        });
+        let needs: Vec<String> = installs.chain(lives).collect();
+        let shown = needs.get(..NAMED.min(needs.len())).unwrap_or_default().join("; ");
+        match needs.len().saturating_sub(NAMED) {
+            _ if needs.is_empty() => None,
+            0 => Some(shown),
+            more => Some(format!("{shown}; and {more} more")),
+        }
     }
 
     /// Every install under way, the first one armed first.

@@ -112,6 +112,7 @@ pub async fn install(
             }
             let seen = disk.as_ref().map(SeenDisk::of);
             let plan = Plan { erase: request.erase, ..freeze(&known, &profile, frozen, rule, seen, parameters) };
+            plan::still_there(tx, plan.images())?;
             let bound = Binding { macs: known.macs.clone(), uuid: known.uuid };
             let now = tx.now();
             let install = Install {

@@ -47,7 +47,11 @@ pub async fn set_live(
     let occasion = Occasion { host, box_url: super::install::NOBODY, token: "" };
     answers::check(Subject::live(&live), occasion, &[]).map_err(|error| field("profile", crate::chain(&error)))?;
     let (id, stored) = (host.id, live.clone());
-    state.inventory.transact(move |tx| tx.set_live_boot(id, Some(stored), actor)).await?;
+    let set = state.inventory.transact(move |tx| {
+        plan::still_there(tx, stored.boot.images())?;
+        tx.set_live_boot(id, Some(stored), actor).map_err(Error::from)
+    });
+    set.await.map_err(Error::from)?;
     Ok(Arc::new(live))
 }
 

@@ -1,7 +1,11 @@
 //! What is copied into an install or a live boot when a person decides: parameters, media, templates.
 
 use super::{State, field};
-use crate::{card, http::error::Error, inventory::Snapshot};
+use crate::{
+    card,
+    http::error::Error,
+    inventory::{Snapshot, Tx},
+};
 use rackberry_core::{
     boot::network::Network,
     host::Host,
@@ -136,6 +140,17 @@ pub(super) async fn freeze(state: &State, profile: &Profile) -> Result<Frozen, E
     let media = profile.media.iter().map(|medium| Ok((medium.name.clone(), image(&medium.name)?.digest)));
     let media = media.collect::<Result<BTreeMap<_, _>, Error>>()?;
     Ok(Frozen { image: planned(&*image(&boot.kernel.medium)?), boot: Some(frozen(profile, kernel, initrds, media)) })
+}
+
+/// Whether every image of a frozen plan is still on the box; asked in the transaction that stores the plan.
+///
+/// # Errors
+/// The sentence, if one was removed meanwhile.
+pub(super) fn still_there(tx: &Tx<'_>, mut images: impl Iterator<Item = Digest>) -> Result<(), Error> {
+    if images.all(|image| tx.image(image).is_some()) {
+        return Ok(());
+    }
+    Err(field("profile", "An image that it needs was just removed. Import it again.".to_owned()))
 }
 
 /// As [`freeze`] would, of media that need not be there; for showing what would be served.

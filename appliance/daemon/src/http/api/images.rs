@@ -128,7 +128,7 @@ pub(super) static ROUTES: &[Route] = &[
         access: Access::Admin,
         name: "removeImage",
         command: "image rm",
-        summary: "Removes an image that no install under way reads.",
+        summary: "Removes an image that no install under way and no host that boots it needs.",
         query: &[],
         body: Body::None,
         answer: Answer::One(&IMAGE),
@@ -321,7 +321,7 @@ async fn remove(call: Call) -> Result<Image, Error> {
     remove_image(&state, &name, actor).await.map(|image| (*image).clone())
 }
 
-/// Removes an image that no running install reads.
+/// Removes an image that no install under way and no host that boots it from the network needs.
 ///
 /// # Errors
 /// If it is unknown or in use.
@@ -334,8 +334,11 @@ pub async fn remove_image(state: &State, name: &str, actor: Actor) -> Result<Arc
             let image = by_digest.or_else(|| tx.state().image_by_name(&name).cloned()).ok_or_else(|| {
                 Error::NotFound(format!("There is no image {}.", rackberry_core::text::clean(&name, 60)))
             })?;
-            if tx.active_installs().iter().any(|install| install.plan.image.digest == image.digest) {
-                return Err(Error::Conflict(format!("An install is under way that reads {}.", image.name)));
+            if let Some(who) = tx.state().who_needs(image.digest) {
+                return Err(Error::Conflict(format!(
+                    "{} cannot be removed, as it is needed by {who}. Let that end or call it off first.",
+                    image.name
+                )));
             }
             tx.settle_alarm(&alarm_key(&image.digest), actor.clone())?;
             tx.remove_image(image.digest, actor)?;
