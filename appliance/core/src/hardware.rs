@@ -138,6 +138,27 @@ pub struct Partition {
 }
 
 impl Disk {
+    /// Where a Linux with udev finds this very disk, whatever name its kernel gives it; by the RAM OS' name where nothing tells.
+    ///
+    /// The links are those of udev's `60-persistent-storage.rules`: by WWN for SCSI and SATA, by the namespace's number for NVMe, by
+    /// serial number for virtio. Others are made up of more than the agent reports.
+    #[must_use]
+    pub fn path(&self) -> String {
+        let plain =
+            |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
+        let (serial, wwn) = (self.serial.as_str(), self.wwn.as_str());
+        match self.transport {
+            Transport::Sata | Transport::Sas | Transport::Raid if wwn.starts_with("0x") && plain(wwn) => {
+                format!("/dev/disk/by-id/wwn-{wwn}")
+            }
+            Transport::Nvme if plain(wwn) => format!("/dev/disk/by-id/nvme-{wwn}"),
+            Transport::Virtio if self.name.as_str().starts_with("vd") && plain(serial) => {
+                format!("/dev/disk/by-id/virtio-{serial}")
+            }
+            _ => format!("/dev/{}", self.name),
+        }
+    }
+
     /// One sentence on what would be lost, for dialogs.
     #[must_use]
     pub fn content_sentence(&self) -> String {
@@ -254,5 +275,28 @@ mod tests {
             (memory(16 << 30), memory(512 << 20), memory(1536 << 20)),
             ("16 GB".into(), "512 MB".into(), "1.5 GB".into())
         );
+    }
+
+    #[test]
+    fn a_disk_is_found_by_what_udev_calls_it_and_by_its_name_where_nothing_tells() {
+        let path = |name: &str, serial: &str, wwn: &str, transport| {
+            let disk: Disk = serde_json::from_value(serde_json::json!({
+                "name": name, "serial": serial, "wwn": wwn, "size_bytes": 1, "transport": transport,
+            }))
+            .unwrap();
+            disk.path()
+        };
+        assert_eq!(path("sda", "W4", "0x5000c500a1b2c3d4", "sas"), "/dev/disk/by-id/wwn-0x5000c500a1b2c3d4");
+        assert_eq!(path("nvme0n1", "S6", "eui.0025385b91b00001", "nvme"), "/dev/disk/by-id/nvme-eui.0025385b91b00001");
+        assert_eq!(path("vda", "DISK1", "", "virtio"), "/dev/disk/by-id/virtio-DISK1");
+        for (name, serial, wwn, transport) in [
+            ("vda", "", "", "virtio"),
+            ("vda", "a b/../c", "", "virtio"),
+            ("sda", "W4", "", "sata"),
+            ("sdb", "4C53", "0x5000c500a1b2c3d4", "usb"),
+            ("mmcblk0", "0x1c", "", "mmc"),
+        ] {
+            assert_eq!(path(name, serial, wwn, transport), format!("/dev/{name}"));
+        }
     }
 }

@@ -222,7 +222,7 @@ fn values(subject: Subject<'_>, occasion: Occasion<'_>) -> Value {
     let disk = |disk: &Disk| {
         context! {
             name => disk.name.as_str(),
-            path => format!("/dev/{}", disk.name),
+            path => disk.path(),
             serial => disk.serial.as_str(),
             wwn => disk.wwn.as_str(),
             model => disk.model.as_str(),

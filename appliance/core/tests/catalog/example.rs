@@ -9,7 +9,7 @@ use rackberry_core::{
         pxelinux, script,
         script::{Over, ScriptContext},
     },
-    hardware::Disk,
+    hardware::{Disk, Transport},
     host::{Arch, Host, MacAddr},
     id::{HostId, InstallId},
     image::{Compression, Digest},
@@ -79,6 +79,8 @@ impl Example {
         let disk = Disk {
             name: CleanText::new("sda"),
             serial: CleanText::new("SN-0001"),
+            wwn: CleanText::new("0x5000c500a1b2c3d4"),
+            transport: Transport::Sas,
             size_bytes: 16 << 30,
             ..serde_json::from_value(serde_json::json!({ "name": "sda", "size_bytes": 0 })).unwrap()
         };

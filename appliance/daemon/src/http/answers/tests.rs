@@ -69,7 +69,7 @@ impl Rack {
             std::fs::create_dir(profiles.path().join(name)).unwrap();
             std::fs::write(profiles.path().join(name).join("profile.toml"), toml).unwrap();
         }
-        let template = "{% include \"shared/who.tmpl\" %}\nd-i disk {{ disk.serial|preseed }} {{ answers }}\n";
+        let template = "{% include \"shared/who.tmpl\" %}\nd-i disk {{ disk.serial|preseed }} {{ disk.size_bytes }} {{ answers }}\n";
         std::fs::write(profiles.path().join("netinst/preseed.tmpl"), template).unwrap();
         std::fs::create_dir(profiles.path().join("shared")).unwrap();
         std::fs::write(profiles.path().join("shared/who.tmpl"), "# {{ host.name }}\n").unwrap();
@@ -83,6 +83,11 @@ impl Rack {
     }
 
     async fn host(&self, number: u8) -> Arc<Host> {
+        self.site.host(&format!("node-{number}"), number, Some(Self::facts(true))).await
+    }
+
+    /// What its RAM OS finds: one disk.
+    fn facts(blank: bool) -> Facts {
         let disk = Disk {
             name: "vda".into(),
             model: "Fake".into(),
@@ -93,10 +98,9 @@ impl Rack {
             rotational: false,
             removable: false,
             read_only: false,
-            content: DiskContent { blank: true, ..DiskContent::default() },
+            content: DiskContent { blank, ..DiskContent::default() },
         };
-        let facts = Facts { arch: Some(Arch::X86_64), memory_bytes: 8 << 30, disks: vec![disk], ..Facts::default() };
-        self.site.host(&format!("node-{number}"), number, Some(facts)).await
+        Facts { arch: Some(Arch::X86_64), memory_bytes: 8 << 30, disks: vec![disk], ..Facts::default() }
     }
 
     async fn arm(&self, host: &Host) -> Arc<Install> {
@@ -191,13 +195,13 @@ async fn an_installer_is_handed_out_once_answered_reported_and_done_by_the_first
     assert!(
         script.contains(&format!(
             "kernel {BOX}/images/{digest}/linux initrd=initrd0.img initrd=initrd1.img auto=true url={BOX}/answers/{key}/preseed.cfg \
-             disk=/dev/vda hostname=node-1 || goto retry\ninitrd --name initrd0.img {BOX}/images/{digest}/initrd.gz || goto retry\n\
+             disk=/dev/disk/by-id/virtio-S1 hostname=node-1 || goto retry\ninitrd --name initrd0.img {BOX}/images/{digest}/initrd.gz || goto retry\n\
              initrd --name initrd1.img {BOX}/answers/{key}/initrd || goto retry\n"
         )),
         "{script}"
     );
     let preseed = rack.answer(&key, "preseed.cfg", from(1)).await.unwrap();
-    assert_eq!(preseed, format!("# node-1\nd-i disk S1 {BOX}/answers/{key}\n"));
+    assert_eq!(preseed, format!("# node-1\nd-i disk S1 20000000000 {BOX}/answers/{key}\n"));
     assert!(rack.answer(&key, "initrd", from(1)).await.unwrap().starts_with("070701"));
     assert_eq!(rack.answer(&key, "preseed.cfg", from(2)).await, None, "another address gets nothing");
     assert_eq!(rack.answer(&key, "other", from(1)).await, None);
@@ -255,6 +259,57 @@ async fn a_lost_reply_loses_nothing_and_a_machine_that_comes_back_is_not_install
             .collect();
     let (installer, waits) = (BootDecision::Installer, BootDecision::RamOs(Why::Interrupted));
     assert_eq!(given, [installer, installer, installer, waits], "three times at most");
+}
+
+#[tokio::test]
+async fn a_host_armed_before_its_hardware_is_known_is_told_its_own_disk_or_gets_no_installer() {
+    let rack = Rack::new().await;
+    for (number, facts, wanted) in
+        [(1, Some(Rack::facts(true)), true), (2, None, false), (3, Some(Rack::facts(false)), false)]
+    {
+        let host = rack.site.host(&format!("node-{number}"), number, None).await;
+        let install = rack.arm(&host).await;
+        assert_eq!(rack.boots(asks(number)).await.decision, BootDecision::RamOs(Why::Install), "looked at first");
+        let (id, known) = (host.id, facts.clone());
+        let found = move |tx: &mut crate::inventory::Tx<'_>| {
+            let host = (*tx.host(id).unwrap()).clone();
+            tx.put_host(&Host { facts: known, ..host }).map(drop)
+        };
+        rack.state.inventory.transact(found).await.unwrap();
+        let hello = EventKind::AgentHello { boot: BootKey(Digest([number; 32])), address: "".into() };
+        rack.site.apply(&install, vec![hello]).await;
+        let given = rack.boots(asks(number)).await;
+        assert_eq!(given.decision == BootDecision::Installer, wanted, "node-{number}: {:?}", given.decision);
+        if wanted {
+            assert!(text(&given).contains("disk=/dev/disk/by-id/virtio-S1 "), "{}", text(&given));
+            let preseed = rack.answer(&token(&given), "preseed.cfg", from(number)).await.unwrap();
+            assert!(preseed.contains("d-i disk S1 20000000000 "), "{preseed}");
+        } else {
+            let install = rack.site.install_of(host.id).unwrap();
+            assert!(
+                install.state.arm.consumed.is_none() && install.state.phase == Phase::Failed,
+                "{:?}",
+                install.state
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_image_stays_as_long_as_somebody_needs_it() {
+    let rack = Rack::new().await;
+    let remove = async || crate::http::api::remove_image(&rack.state, "netboot", Actor::Box).await.map(drop);
+    let why = async || remove().await.unwrap_err().to_string();
+    let (host, _) = rack.ready(1).await;
+    assert!(why().await.contains("the install of Debian by its installer on node-1"), "{}", why().await);
+    assert_eq!(rack.boots(asks(1)).await.decision, BootDecision::Installer);
+    assert!(why().await.contains("on node-1"), "also while it runs");
+    actions::steer(&rack.state, host.id, actions::Steer::Cancel, Actor::Box).await.unwrap();
+    let other = rack.host(2).await;
+    actions::set_live(&rack.state, &other, "memtest", &Default::default(), Actor::Box).await.unwrap();
+    assert!(why().await.contains("node-2, which boots Memory test from the network"), "{}", why().await);
+    actions::unset_live(&rack.state, other.id, Actor::Box).await.unwrap();
+    remove().await.unwrap();
 }
 
 #[tokio::test]

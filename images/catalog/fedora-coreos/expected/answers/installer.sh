@@ -47,7 +47,7 @@ before)
   rackberry_report started
   rackberry_report network
   disk=$(rackberry_disk)
-  if [ -z "$disk" ] || [ "$(readlink -f '/dev/sda')" != "/dev/$disk" ]; then
+  if [ -z "$disk" ] || [ "$(readlink -f '/dev/disk/by-id/wwn-0x5000c500a1b2c3d4')" != "/dev/$disk" ]; then
     rackberry_report failed "$(cat <<'END'
 the disk that was chosen (/dev/sda, serial number SN-0001, 17179869184 bytes) is not in this machine, or not alone
 END
