@@ -3,7 +3,7 @@
 use super::{BootError, Desk};
 use crate::{
     auth::{self, Token},
-    inventory::{ApplyError, StoreError, Telemetry, TokenPurpose, Tx},
+    inventory::{ApplyError, Grant, StoreError, Telemetry, TokenPurpose, Tx},
 };
 use bytes::Bytes;
 use rackberry_core::{
@@ -92,7 +92,8 @@ impl Desk {
         let token = Token::random().map_err(|source| BootError::Token { mac, source })?;
         let (key, host, install) = (token.digest(), holder.host.id, holder.install());
         let purpose = if install.is_some() { TokenPurpose::Installer } else { TokenPurpose::Live };
-        let added = self.inventory.transact(move |tx| tx.add_token(key, host, install, purpose, mac)).await;
+        let grant = Grant { host, install, purpose, mac };
+        let added = self.inventory.transact(move |tx| tx.add_fixed_token(key, grant)).await;
         added.map_err(|source| BootError::Answer { source })?;
         let token = token.hex();
         holder.render(Occasion { host: &holder.host, box_url, token: &token }, &answer).map_err(BootError::Render)

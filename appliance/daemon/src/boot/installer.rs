@@ -92,12 +92,13 @@ pub(super) fn hand_out(
     Ok(Some(files))
 }
 
-/// Whether the request comes from the port and, where we know it, the address of the armed machine.
+/// Whether the request comes from the port and, where it has its address from us, the address of the armed machine.
 fn same_machine(tx: &Tx<'_>, install: &Install, boot: &Boot<'_>) -> Result<bool, StoreError> {
     if !install.state.arm.bound.macs.contains(&boot.mac) {
         return Ok(false);
     }
     match tx.leased(boot.mac)? {
+        Some(_) if !tx.gives_addresses() => Ok(true),
         None => Ok(true),
         Some(_) => tx.lease_moved(boot.mac, boot.peer),
     }

@@ -6,7 +6,7 @@ use super::{
     tx::Tx,
 };
 use rackberry_core::{
-    dhcp::{Change, LeaseRow},
+    dhcp::{Change, LeaseRow, Stage},
     host::MacAddr,
 };
 use rusqlite::{Connection, Row, types::Type};
@@ -42,6 +42,13 @@ impl Tx<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether hosts have their addresses from this box, as far as it knows. Beside another server they have that one's, and a
+    /// lease of ours that still runs says nothing about where they are.
+    #[must_use]
+    pub fn gives_addresses(&self) -> bool {
+        Stage::of_word(self.state.ladder.mode.as_str()).is_none_or(Stage::leases)
     }
 
     /// The address we leased to this MAC address, while the lease lasts.

@@ -50,7 +50,7 @@ pub use reader::{EventFilter, READ_LIMIT, Reader, StoredEvent};
 pub use snapshot::{Alarm, HostEntry, LOG_LINES, Ladder, Live, Snapshot};
 pub use telemetry::Telemetry;
 pub use timeline::BootTrace;
-pub use tokens::{BOOT_TOKENS, REPEAT_TTL, Token, TokenPurpose, UNUSED_TTL};
+pub use tokens::{BOOT_TOKENS, Grant, REPEAT_TTL, Token, TokenPurpose, UNUSED_TTL};
 pub use tx::Tx;
 pub use writer::DISK;
 

@@ -65,6 +65,18 @@ pub struct Token {
     /// How often something was told by it, where that is counted.
     #[serde(default)]
     pub news: u32,
+    /// Given out with an answer under a fixed path, and not with a boot script.
+    #[serde(default)]
+    pub fixed: bool,
+}
+
+/// Who gets a token, and for what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grant {
+    pub host: HostId,
+    pub install: Option<InstallId>,
+    pub purpose: TokenPurpose,
+    pub mac: MacAddr,
 }
 
 impl TokenPurpose {
@@ -90,22 +102,27 @@ impl Tx<'_> {
         purpose: TokenPurpose,
         mac: MacAddr,
     ) -> Result<(), StoreError> {
+        self.give_token(hash, Grant { host, install, purpose, mac }, false)
+    }
+
+    /// Gives out a token with an answer under a fixed path. These are counted by themselves: however often such an answer is
+    /// asked for, the token of the boot script stays good.
+    ///
+    /// # Errors
+    /// [`StoreError`], also if the host is unknown.
+    pub fn add_fixed_token(&mut self, hash: Digest, grant: Grant) -> Result<(), StoreError> {
+        self.give_token(hash, grant, true)
+    }
+
+    fn give_token(&mut self, hash: Digest, grant: Grant, fixed: bool) -> Result<(), StoreError> {
+        let Grant { host, install, purpose, mac } = grant;
         self.entry(host)?;
         let created = self.now();
         let expires = Some(created.after(UNUSED_TTL));
-        self.put_token(&Token {
-            hash,
-            host,
-            install,
-            purpose,
-            mac,
-            address: None,
-            created,
-            used: None,
-            expires,
-            news: 0,
-        })?;
-        if purpose.of_a_boot() { self.trim_tokens(host, purpose, "used IS NULL") } else { Ok(()) }
+        let token =
+            Token { hash, host, install, purpose, mac, address: None, created, used: None, expires, news: 0, fixed };
+        self.put_token(&token)?;
+        if purpose.of_a_boot() { self.trim_tokens(&token, "used IS NULL") } else { Ok(()) }
     }
 
     /// What a token stands for; none if it is unknown or has expired.
@@ -137,7 +154,7 @@ impl Tx<'_> {
             token.expires = None;
         }
         self.put_token(&token)?;
-        if token.purpose.of_a_boot() { self.trim_tokens(token.host, token.purpose, "used IS NOT NULL") } else { Ok(()) }
+        if token.purpose.of_a_boot() { self.trim_tokens(&token, "used IS NOT NULL") } else { Ok(()) }
     }
 
     /// Counts something told by a token; how much that was by now.
@@ -203,11 +220,14 @@ impl Tx<'_> {
         execute(self.conn, sql, row, "store", "a token").map(drop)
     }
 
-    fn trim_tokens(&self, host: HostId, purpose: TokenPurpose, which: &str) -> Result<(), StoreError> {
+    /// The oldest of its host, purpose and way go.
+    fn trim_tokens(&self, token: &Token, which: &str) -> Result<(), StoreError> {
         let sql = format!(
-            "DELETE FROM tokens WHERE hash IN (SELECT hash FROM tokens WHERE host = ?1 AND purpose = ?2 AND {which}
+            "DELETE FROM tokens WHERE hash IN (SELECT hash FROM tokens WHERE host = ?1 AND purpose = ?2
+             AND coalesce(json_extract(json, '$.fixed'), 0) = ?3 AND {which}
              ORDER BY coalesce(used, expires) DESC, json_extract(json, '$.created') DESC LIMIT -1 OFFSET {BOOT_TOKENS})"
         );
-        execute(self.conn, &sql, (host.0.as_bytes().as_slice(), purpose.as_str()), "drop", "old boot tokens").map(drop)
+        let which = (token.host.0.as_bytes().as_slice(), token.purpose.as_str(), token.fixed);
+        execute(self.conn, &sql, which, "drop", "old boot tokens").map(drop)
     }
 }

@@ -13,6 +13,7 @@ use crate::{
 };
 use rackberry_core::{
     boot::{BootDecision, decide::Why, script, script::Over},
+    dhcp::{Change, LeaseRow},
     event::{Actor, BootKey, EventKind},
     hardware::{Disk, DiskContent, Facts, Transport},
     host::{Arch, BootPolicy, Host, MacAddr, SmbiosUuid},
@@ -20,7 +21,11 @@ use rackberry_core::{
     install::{Install, Phase},
     time::WallTime,
 };
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+    time::Duration,
+};
 
 const BOX: &str = "http://192.0.2.1";
 const INSTALLER: &str = r#"
@@ -293,6 +298,57 @@ async fn a_host_armed_before_its_hardware_is_known_is_told_its_own_disk_or_gets_
             );
         }
     }
+}
+
+#[tokio::test]
+async fn a_fixed_answer_that_is_asked_for_often_leaves_the_scripts_token_good() {
+    let rack = Rack::new().await;
+    let (_, _) = rack.ready(1).await;
+    let key = token(&rack.boots(asks(1)).await);
+    let poll = async || {
+        let path = "preseeds/52:54:00:77:00:01.cfg";
+        let answer = rack.state.desk.answer_at(path, from(1), BOX, false).await.unwrap().unwrap();
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        answer.split_once("/answers/").map(|(_, token)| token.trim().to_owned()).unwrap()
+    };
+    let mut last = String::new();
+    for _ in 0..crate::inventory::BOOT_TOKENS * 3 {
+        last = poll().await;
+    }
+    assert!(rack.answer(&key, "preseed.cfg", from(1)).await.is_some(), "the script's own, used for the first time");
+    for _ in 0..crate::inventory::BOOT_TOKENS * 3 {
+        last = poll().await;
+        assert!(rack.says(&last, "network", from(1)).await.unwrap(), "each is good");
+    }
+    assert!(rack.says(&key, "disks", from(1)).await.unwrap(), "and the script's as long as its boot");
+    assert!(rack.says(&last, "installed", from(1)).await.unwrap());
+}
+
+#[tokio::test]
+async fn beside_another_dhcp_server_an_old_lease_of_ours_keeps_no_installer_back() {
+    let rack = Rack::new().await;
+    let (host, _) = rack.ready(1).await;
+    let mac = host.mac().unwrap();
+    let (address, expires) =
+        (Ipv4Addr::new(192, 0, 2, 50), rack.state.inventory.clock().now().after(Duration::from_secs(600)));
+    let stage = async |word: &'static str| {
+        let row = LeaseRow { address, mac, client_id: None, expires };
+        let set = move |tx: &mut crate::inventory::Tx<'_>| {
+            tx.change_leases(&[Change::Put(row)])?;
+            tx.set_ladder(word.into(), "test".into())
+        };
+        rack.state.inventory.transact(set).await.unwrap();
+    };
+    for word in ["server", "pxe-only"] {
+        stage(word).await;
+        assert_eq!(
+            rack.boots(asks(1)).await.decision,
+            BootDecision::RamOs(Why::Install),
+            "{word}: not where we put it"
+        );
+    }
+    stage("proxy").await;
+    assert_eq!(rack.boots(asks(1)).await.decision, BootDecision::Installer, "the other server gave it this one");
 }
 
 #[tokio::test]
