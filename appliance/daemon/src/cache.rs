@@ -130,7 +130,7 @@ impl Cache {
             let answer = self.ask(method, &url, &HeaderMap::new()).await?;
             return Ok(Hit::Head(answer.response.headers().clone()));
         }
-        let mut head = self.join(key, url.clone(), kept);
+        let mut head = self.join(key, url.clone(), kept, lasting(path));
         // Who asked may go; the file comes in all the same.
         let told = head.wait_for(|head| !matches!(head, Head::Asking)).await.map(|head| head.clone());
         match told {
@@ -147,7 +147,7 @@ impl Cache {
     }
 
     /// The flight of this file: the one under way, or a new one.
-    fn join(&self, key: String, url: Url, kept: Option<Kept>) -> watch::Receiver<Head> {
+    fn join(&self, key: String, url: Url, kept: Option<Kept>, lasts: bool) -> watch::Receiver<Head> {
         let (tell, told) = watch::channel(Head::Asking);
         let mut joined = None;
         self.flights.send_if_modified(|flights| {
@@ -162,6 +162,11 @@ impl Cache {
         }
         let cache = self.clone();
         tokio::spawn(async move {
+            // A flight that ended since the shelf was looked at has left it there.
+            if lasts && let Some(kept) = cache.shelf.get(&key).await {
+                tell.send_replace(Head::Kept(kept));
+                return cache.flights.send_modify(|flights| drop(flights.remove(&key)));
+            }
             cache.fly(&key, &url, kept, &tell).await;
             cache.flights.send_modify(|flights| drop(flights.remove(&key)));
         });

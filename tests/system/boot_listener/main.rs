@@ -6,6 +6,7 @@ mod files;
 mod mirrors;
 mod origins;
 mod own;
+mod packages;
 mod pressure;
 mod shelf;
 mod slow_disk;

@@ -23,6 +23,7 @@ pub(super) enum Head {
     Coming(Reading),
     /// What was kept is still right.
     Kept(Kept),
+    /// It is passed on and not kept.
     NoRoom,
     Refused(CacheError),
 }
@@ -97,6 +98,10 @@ pub(super) async fn take(shelf: &Shelf, key: &str, answer: Answer, tell: &watch:
         etag: text(header::ETAG),
         last_modified: text(header::LAST_MODIFIED),
     };
+    // Where the connection's end is the file's, one that broke off looks whole (RFC 9112, 6.3 and 8): nobody else shall get it.
+    if len.is_none() && !response.headers().contains_key(header::TRANSFER_ENCODING) {
+        return drop(tell.send_replace(Head::NoRoom));
+    }
     let begun = shelf.begin(key, len).await;
     let (mut partial, reader) = match begun {
         Ok(Some(begun)) => begun,
