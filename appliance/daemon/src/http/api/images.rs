@@ -297,7 +297,7 @@ async fn prune(call: Call) -> Result<Vec<Image>, Error> {
     let Prune { yes } = call.json()?;
     let Call { state, actor, .. } = call;
     let snapshot = state.inventory.snapshot();
-    let read = |image: &Image| snapshot.active_installs().any(|install| install.plan.image.digest == image.digest);
+    let read = |image: &Image| snapshot.who_needs(image.digest).is_some();
     let named = |image: &Image| state.catalog.iter().any(|profile| names(profile, image));
     let mut unused: Vec<Image> =
         snapshot.images.values().filter(|image| !named(image) && !read(image)).map(|image| (**image).clone()).collect();

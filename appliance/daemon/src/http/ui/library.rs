@@ -127,7 +127,6 @@ fn image_row(state: &State, image: &Image) -> ImageRow {
         let installed = entry.host.installed.as_ref();
         installed.is_some_and(|installed| users.iter().any(|profile| profile.name == installed.profile.as_str()))
     };
-    let reading = snapshot.active_installs().find(|install| install.plan.image.digest == image.digest);
     let packed = match image.compression {
         Compression::None => "",
         Compression::Gzip => ", gzip",
@@ -161,7 +160,7 @@ fn image_row(state: &State, image: &Image) -> ImageRow {
         },
         used_by: users.iter().map(|profile| profile.title.clone()).collect(),
         hosts: u64::try_from(snapshot.hosts.values().filter(runs_it).count()).unwrap_or(u64::MAX),
-        keep: reading.map(|install| format!("{} reads it now", install.plan.hostname)).unwrap_or_default(),
+        keep: snapshot.who_needs(image.digest).map(|who| format!("needed by {who}")).unwrap_or_default(),
         fetch: String::new(),
     }
 }
