@@ -44,6 +44,8 @@ pub(super) struct Partial {
     pub file: File,
     path: PathBuf,
     kept: bool,
+    /// When it was asked for, by the table's count.
+    used: u64,
 }
 
 impl Drop for Partial {
@@ -137,7 +139,12 @@ impl Shelf {
                 return Ok(None);
             }
             let file = File::options().create(true).truncate(true).write(true).open(&path)?;
-            let partial = Partial { file, path: path.clone(), kept: false };
+            let mut used = 0;
+            shelf.table.send_modify(|table| {
+                table.clock += 1;
+                used = table.clock;
+            });
+            let partial = Partial { file, path: path.clone(), kept: false, used };
             File::open(&path).map(|reader| Some((partial, reader)))
         });
         begun.await.map_err(io::Error::other)?
@@ -161,10 +168,10 @@ impl Shelf {
             let fresh = shelf.folder.join(format!("{key}.json.part"));
             fs::write(&fresh, serde_json::to_vec(&facts).map_err(io::Error::other)?)?;
             fs::rename(&fresh, &about)?;
+            // However long the disk took: what others asked for meanwhile was used later.
             shelf.table.send_modify(|table| {
-                table.clock += 1;
                 table.bytes += facts.len;
-                table.entries.insert(key, Entry { used: table.clock, facts });
+                table.entries.insert(key, Entry { used: partial.used, facts });
             });
             while shelf.table.borrow().bytes > shelf.most && shelf.drop_oldest() {}
             Ok(())
