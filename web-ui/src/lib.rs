@@ -18,6 +18,7 @@
 //! - Forms: `POST /login` {user, password}; `/first-run` {code, user, password, password2}; `/logout`;
 //!   `/theme` {theme: system, light, dark; contrast: system, more; back}; `/hosts/enrol` {list, pattern};
 //!   `/hosts/{id}/install` {profile, disk, confirm, p.<name>}; `/hosts/{id}/{disarm, cancel, resume, forget, ask}`;
+//!   `/hosts/{id}/live` {profile, p.<name>}; `/hosts/{id}/live/off`;
 //!   `/hosts/{id}/confirm` {code}; `/images/{id}/remove`; `/images/fetch` {url, name, sha256, checksums, signature, key, go: look, begin};
 //!   `/fetches/{id}/cancel`; `/profiles/{profile}/media/{medium}`; `/updates/{install, drop, rollback}`; `/updates/load`, which is
 //!   `multipart/form-data` with the file `bundle` last. Each carries `csrf`. Success is a 303 to a page, refusal the page again
@@ -34,5 +35,5 @@ pub mod views;
 pub use assets::{Asset, asset};
 pub use render::{
     activity, alarm, enrol, error, fetch, first_run, host, host_live, host_row, hosts, hosts_list, images, install,
-    install_dialog, login, not_found, profiles, updates,
+    install_dialog, live, login, not_found, profiles, updates,
 };

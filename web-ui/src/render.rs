@@ -9,7 +9,8 @@ use askama::Template;
 use crate::assets::{URLS, Urls};
 use crate::views::{
     ActivityPage, Alarm, EnrolPage, ErrorPage, FetchPage, FirstRunPage, HostPage, HostRow, HostView, HostsPage,
-    ImagesPage, InstallDialog, InstallPage, LoginPage, OtherSlot, ParamKind, ProfilesPage, Shell, UpdatesPage,
+    ImagesPage, InstallDialog, InstallPage, LivePage, LoginPage, OtherSlot, ParamKind, ProfilesPage, Shell,
+    UpdatesPage,
 };
 
 /// A piece of HTML made from fixed texts only; askama writes it as it is.
@@ -141,6 +142,8 @@ pages! {
     "install.html" InstallTemplate install(page: InstallPage);
     /// The dialog alone, for a request that carries `HX-Request`.
     "install-dialog.html" InstallDialogTemplate install_dialog(dialog: InstallDialog);
+    /// `GET /hosts/{id}/live`.
+    "live.html" LiveTemplate live(page: LivePage);
     /// `GET /images`.
     "images.html" ImagesTemplate images(page: ImagesPage);
     /// `POST /images/fetch` and `GET /profiles/{profile}/media/{medium}`.

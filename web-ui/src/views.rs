@@ -7,6 +7,7 @@ mod host;
 mod hosts;
 mod install;
 mod library;
+mod live;
 mod shell;
 mod state;
 mod updates;
@@ -23,6 +24,7 @@ pub use library::{
     ActivityPage, EventRow, FetchForm, FetchMedium, FetchPage, ImageRow, ImagesPage, MediumPlace, MediumRow,
     ProfileRow, ProfilesPage, Tone, Trust,
 };
+pub use live::{LivePage, LiveView};
 pub use shell::{Alarm, Contrast, ErrorPage, Link, Section, Shell, Theme, Watch};
 pub use state::{Progress, SILENT_AFTER_MS, StateKind, StateView};
 pub use updates::{BundleView, CardView, OtherSlot, UpdatesPage, WorkView};

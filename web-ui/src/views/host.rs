@@ -2,6 +2,7 @@
 
 use super::facts::{Hardware, specs};
 use super::library::EventRow;
+use super::live::LiveView;
 use super::shell::Shell;
 use super::state::{Progress, StateView};
 use crate::format;
@@ -327,6 +328,8 @@ pub struct HostView {
     /// An earlier boot that got stuck.
     pub earlier: Option<BootView>,
     /// The running install, or the last one if it did not end well.
+    /// What it boots from the network instead of its disk.
+    pub live: Option<LiveView>,
     pub install: Option<InstallView>,
     /// None where nothing switches it from here.
     pub power: Option<PowerView>,

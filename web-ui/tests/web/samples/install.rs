@@ -43,6 +43,37 @@ impl<F: Fn(&str) -> String> Samples<F> {
         }
     }
 
+    /// What may run without a disk, one of them chosen.
+    pub fn live(&self) -> LivePage {
+        let profile = |id: &str, name: &str, refusal: &str| ProfileChoice {
+            id: self.t(id),
+            name: self.t(name),
+            note: String::new(),
+            refusal: if refusal.is_empty() { String::new() } else { self.t(refusal) },
+        };
+        LivePage {
+            shell: self.shell(Section::Hosts),
+            host_id: self.t("h-03"),
+            host_name: self.t("r1-n03"),
+            profiles: vec![
+                profile("memtest86plus", "memtest86+", ""),
+                profile("diskless-debian", "Debian, diskless", ""),
+                profile("alpine", "Alpine, diskless", "alpine is not on the box."),
+            ],
+            profile: self.t("diskless-debian"),
+            params: vec![ParamField {
+                name: self.t("mode"),
+                label: self.t("Mode"),
+                hint: self.t("How the root is held in memory."),
+                kind: ParamKind::Choice(vec![(self.t("copy"), self.t("copy")), (self.t("overlay"), self.t("overlay"))]),
+                value: self.t("overlay"),
+                required: false,
+                problem: String::new(),
+            }],
+            problem: String::new(),
+        }
+    }
+
     pub fn dialog(&self) -> InstallDialog {
         let field = |name: &str, label: &str, kind: ParamKind, value: &str, hint: &str| ParamField {
             name: self.t(name),

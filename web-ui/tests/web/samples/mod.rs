@@ -179,6 +179,27 @@ impl<F: Fn(&str) -> String> Samples<F> {
                 })),
             ),
             ("host-running", rackberry_web::host(&self.host_page(running))),
+            (
+                "host-runs-live",
+                rackberry_web::host(&self.host_page(HostView {
+                    live: Some(LiveView {
+                        title: self.t("Debian, diskless"),
+                        since_unix_ms: EVENING,
+                        by: self.t("ops"),
+                    }),
+                    ..alone(self.state(StateKind::Running, "Runs Debian, diskless.", ""))
+                })),
+            ),
+            ("live", rackberry_web::live(&self.live())),
+            (
+                "live-nothing",
+                rackberry_web::live(&LivePage {
+                    profiles: Vec::new(),
+                    profile: String::new(),
+                    problem: self.t("It has too little memory."),
+                    ..self.live()
+                }),
+            ),
             ("install", install(self.dialog())),
             ("install-used-disk", install(self.dialog_chosen())),
             ("install-empty-disk", install(self.dialog_empty_disk())),

@@ -16,8 +16,8 @@ use rackberry_core::{
     workflow::Workflow,
 };
 use rackberry_web::views::{
-    BmcView, BootView, EventRow, Hardware, HostView, InstallView, NicView, PowerView, Question, Served, StateKind,
-    StateView, Station, StationState, TaskState, TaskView, Why,
+    BmcView, BootView, EventRow, Hardware, HostView, InstallView, LiveView, NicView, PowerView, Question, Served,
+    StateKind, StateView, Station, StationState, TaskState, TaskView, Why,
 };
 use std::time::Duration;
 
@@ -45,6 +45,11 @@ pub(super) fn host(
         earlier: None,
         power: power(state, entry),
         question: entry.active_install().and_then(|install| question(install)),
+        live: entry.live_boot.as_ref().map(|live| LiveView {
+            title: live.title.to_string(),
+            since_unix_ms: u64::try_from(live.since_wall.0).unwrap_or(0),
+            by: live.by.to_string(),
+        }),
         install: install.map(|install| install_view(entry, install, &shown, rates, now)),
         events,
         served: entry.install.as_deref().map(served).unwrap_or_default(),

@@ -148,7 +148,7 @@ fn dialog(visit: &Visit, entry: &HostEntry, choice: Choice) -> InstallDialog {
         params: chosen
             .iter()
             .flat_map(|profile| &profile.parameters)
-            .map(|parameter| field(parameter, &choice, wrong(&format!("p.{}", parameter.name))))
+            .map(|parameter| field(parameter, &choice.parameters, wrong(&format!("p.{}", parameter.name))))
             .collect(),
         disks: disks(entry, image.as_deref()),
         checks: chosen.as_deref().map(|profile| checks(&snapshot, entry, profile, off)).unwrap_or_default(),
@@ -190,8 +190,8 @@ fn chosen(entry: &HostEntry, profiles: &[ProfileChoice], wanted: &str) -> Option
     }
 }
 
-/// Why a profile cannot be installed on this host.
-fn refusal(snapshot: &Snapshot, entry: &HostEntry, profile: &Profile) -> Option<String> {
+/// Why a profile cannot be had by this host.
+pub(super) fn refusal(snapshot: &Snapshot, entry: &HostEntry, profile: &Profile) -> Option<String> {
     if let Some(missing) = actions::missing(snapshot, profile) {
         return Some(missing);
     }
@@ -205,7 +205,7 @@ fn refusal(snapshot: &Snapshot, entry: &HostEntry, profile: &Profile) -> Option<
     }
 }
 
-fn field(parameter: &Parameter, choice: &Choice, problem: String) -> ParamField {
+pub(super) fn field(parameter: &Parameter, given: &BTreeMap<String, String>, problem: String) -> ParamField {
     let kind = match parameter.kind {
         ParameterKind::Text | ParameterKind::User => ParamKind::Text,
         ParameterKind::Number => ParamKind::Number { min: None, max: None },
@@ -221,7 +221,7 @@ fn field(parameter: &Parameter, choice: &Choice, problem: String) -> ParamField 
         label: parameter.title.clone(),
         hint: view::sentence(&parameter.help),
         kind,
-        value: choice.parameters.get(&parameter.name).unwrap_or(&parameter.default).clone(),
+        value: given.get(&parameter.name).unwrap_or(&parameter.default).clone(),
         required: parameter.required,
         problem,
     }

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `session` | who asks, and whether their own browser page sent it |
 //! | `entry` | logging in and out, the first person, the theme |
-//! | `hosts`, `install`, `library`, `fetch`, `updates`, `alarms` | the pages by their nouns |
+//! | `hosts`, `install`, `live`, `library`, `fetch`, `updates`, `alarms` | the pages by their nouns |
 //! | `view`, `host_view`, `history` | snapshot to view structs |
 //! | `stream` | news to open pages |
 //! | `reply` | answers with the headers every page has |
@@ -19,6 +19,7 @@ mod host_view;
 mod hosts;
 mod install;
 mod library;
+mod live;
 mod reply;
 mod session;
 mod stream;
@@ -265,6 +266,7 @@ async fn get(visit: Visit) -> Response {
         ["hosts", "enrol"] => hosts::enrol_page(&visit),
         ["hosts", id] => hosts::show(&visit, id).await,
         ["hosts", id, "install"] => install::show(&visit, id),
+        ["hosts", id, "live"] => live::show(&visit, id),
         ["images"] => library::images(&visit, StatusCode::OK, String::new()).await,
         ["profiles"] => library::profiles(&visit),
         ["profiles", profile, "media", medium] => fetch::medium(&visit, profile, medium).await,
@@ -284,6 +286,8 @@ async fn post(visit: Visit) -> Response {
         ["theme"] => entry::theme(&visit),
         ["hosts", "enrol"] => hosts::enrol(&visit).await,
         ["hosts", id, "install"] => install::arm(&visit, id).await,
+        ["hosts", id, "live"] => live::set(&visit, id).await,
+        ["hosts", id, "live", "off"] => live::off(&visit, id).await,
         ["hosts", id, "confirm"] => hosts::consent(&visit, id, false).await,
         ["hosts", id, "ask"] => hosts::consent(&visit, id, true).await,
         ["hosts", id, "power", verb] => hosts::power(&visit, id, verb).await,

@@ -1,6 +1,7 @@
 //! The page over a real listener and a real inventory.
 
 mod fetch;
+mod live;
 mod updates;
 
 use crate::{
@@ -84,13 +85,15 @@ fn facts(disks: Vec<Disk>) -> Option<Facts> {
 /// Every route that changes something, for this host.
 fn changing(host: HostId) -> Vec<String> {
     let host = format!("/hosts/{host}");
-    let mut paths: Vec<String> = ["install", "confirm", "ask", "disarm", "cancel", "resume", "forget"]
-        .iter()
-        .map(|verb| format!("{host}/{verb}"))
-        .collect();
+    let mut paths: Vec<String> =
+        ["install", "live", "live/off", "confirm", "ask", "disarm", "cancel", "resume", "forget"]
+            .iter()
+            .map(|verb| format!("{host}/{verb}"))
+            .collect();
     paths.extend(
         ["/alarms/hot/settle", "/hosts/enrol", "/images/debian-13/remove", "/logout", "/theme"].map(str::to_owned),
     );
+    paths.extend(["/images/fetch", "/fetches/1/cancel", "/profiles/rescue/media/debian-13"].map(str::to_owned));
     paths.extend(["/updates/install", "/updates/drop", "/updates/rollback"].map(str::to_owned));
     paths
 }
@@ -146,6 +149,7 @@ async fn nobody_sees_anything_before_they_are_logged_in() {
         "/?q=a&state=off".to_owned(),
         format!("/hosts/{}", host.id),
         format!("/hosts/{}/install", host.id),
+        format!("/hosts/{}/live", host.id),
         "/hosts/enrol".to_owned(),
         "/images".to_owned(),
         "/profiles".to_owned(),
@@ -506,6 +510,11 @@ fn every_action_of_the_page_is_a_call_of_the_api() {
     for path in changing(id).into_iter().chain([load]) {
         let call = match path.rsplit('/').next().unwrap() {
             _ if path == "/updates/install" => "installUpdate",
+            _ if path.starts_with("/fetches/") => "cancelFetch",
+            _ if path.starts_with("/profiles/") => "getMedium",
+            "fetch" => "beginFetch",
+            "live" => "setLive",
+            "off" => "unsetLive",
             "load" => "loadUpdate",
             "drop" => "dropUpdate",
             "rollback" => "rollBack",
