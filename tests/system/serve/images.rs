@@ -3,8 +3,10 @@
 use crate::{PATIENCE, list, refusal, said, text};
 use anyhow::{Context, Result};
 use serde_json::json;
+use std::{path::Path, process::Command};
 use system_tests::{
     Site,
+    netns::output,
     pxe::web::Connection,
     site::{self, BOOT, ROOM, cli, cli_json},
 };
@@ -41,9 +43,21 @@ fn images_come_in_raw_and_packed_and_go_again() -> Result<()> {
     let wrong = ["image", "import", &other, "--name", "three", "--sha256", &digest];
     let words = refusal(&cli(&appliance, &wrong)?)?;
     assert!(words.contains(&digest), "{words}");
-    let unchecked = cli(&appliance, &["image", "import", &other, "--name", "four", "--key", "maker.asc"])?;
-    assert_eq!(unchecked.status.code(), Some(2), "{unchecked:?}");
-    assert!(String::from_utf8_lossy(&unchecked.stderr).contains("--key goes with a URL"), "{unchecked:?}");
+    let of_url = cli(&appliance, &["image", "import", &other, "--name", "four", "--mirror", "http://192.0.2.1/x"])?;
+    assert_eq!(of_url.status.code(), Some(2), "{of_url:?}");
+    let (signature, key) = signed(site.scratch(), &other)?;
+    let words = refusal(&cli(&appliance, &["image", "import", &other, "--name", "four", "--signature", &signature])?)?;
+    assert!(words.contains("says nothing without the key"), "{words}");
+    let vouched = |file: &str| {
+        cli(&appliance, &["image", "import", file, "--name", "four", "--signature", &signature, "--key", &key])
+    };
+    let words = refusal(&vouched(&put("changed.raw", &site::disk_image(2 << 20))?)?)?;
+    assert!(words.contains("does not fit"), "{words}");
+    let taken = vouched(&other)?;
+    assert!(taken.status.success(), "{taken:?}");
+    let fourth = cli_json(&appliance, &["image", "list"])?.to_string();
+    assert!(fourth.contains("maker@example.org"), "{fourth}");
+    cli_json(&appliance, &["image", "rm", "four"])?;
     assert!(!refusal(&cli(&appliance, &["image", "import", &put("empty", &[])?])?)?.is_empty());
     assert_eq!(list(&cli_json(&appliance, &["image", "list"])?, "name").len(), 3);
     assert!(said(&cli(&appliance, &["image", "list"])?).contains("NAME"), "a table for people");
@@ -55,6 +69,22 @@ fn images_come_in_raw_and_packed_and_go_again() -> Result<()> {
     let files = std::fs::read_dir(appliance.state_dir().join("images"))?.count();
     assert_eq!(files, 6, "two images with their sums, and the folders of those that come in");
     Ok(())
+}
+
+/// gpg's signature of a file and the key that made it, in files.
+fn signed(folder: &Path, file: &str) -> Result<(String, String)> {
+    let home = tempfile::Builder::new().prefix("gpg").tempdir_in("/tmp")?;
+    let gpg = |arguments: &[&str]| {
+        let quiet = ["--batch", "--yes", "--quiet", "--pinentry-mode", "loopback", "--passphrase", ""];
+        output(Command::new("gpg").args(quiet).arg("--homedir").arg(home.path()).args(arguments))
+    };
+    let place = |name: &str| folder.join(name).display().to_string();
+    let (signature, key) = (place("maker.sig"), place("maker.gpg"));
+    gpg(&["--quick-gen-key", "Maker <maker@example.org>", "ed25519", "sign", "never"])?;
+    gpg(&["--output", &signature, "--detach-sign", file])?;
+    gpg(&["--output", &key, "--export"])?;
+    output(Command::new("gpgconf").arg("--homedir").arg(home.path()).args(["--kill", "all"]))?;
+    Ok((signature, key))
 }
 
 /// A Zstandard frame whose blocks are stored as they are (RFC 8878 section 3.1.1).

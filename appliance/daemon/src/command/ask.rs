@@ -158,15 +158,13 @@ async fn image(client: &Client, command: &ImageCommand, shown: &Shown) -> anyhow
         ImageCommand::Cancel { fetch } => client.call(Method::DELETE, &format!("/fetches/{fetch}"), None).await?,
         ImageCommand::Prune { yes } => client.call(Method::POST, "/prune", Some(json!({ "yes": yes }))).await?,
         ImageCommand::Import { file, name, sha256, as_it_is, origin } => {
-            // What was asked to be checked and is not must not look checked.
-            if let Some(option) = origin.given() {
-                let sentence = "goes with a URL alone: a file that is sent is compared with --sha256 only";
-                return Err(Usage(format!("{option} {sentence}")).into());
+            if let Some(option) = origin.of_url() {
+                return Err(Usage(format!("{option} goes with a URL alone, and this is a file")).into());
             }
             let stem = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             let stem = stem.split('.').next().unwrap_or_default();
             let name = name.as_deref().unwrap_or(stem);
-            import::import(client, file, name, sha256.as_deref(), *as_it_is, shown).await?
+            import::import(client, file, name, sha256.as_deref(), *as_it_is, origin, shown).await?
         }
     })
 }

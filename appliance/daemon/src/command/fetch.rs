@@ -46,7 +46,7 @@ pub async fn import(
         bail!("the URL names no file: say what the image is to be called, --name NAME");
     }
     let key = match &origin.key {
-        Some(file) if file.exists() => Some(key(file)?),
+        Some(file) if file.exists() => Some(armored(file, "PUBLIC KEY BLOCK")?),
         Some(named) => Some(named.display().to_string()),
         None => None,
     };
@@ -127,8 +127,11 @@ pub async fn media(
     Ok(())
 }
 
-/// A key file as text: a binary one is armored (RFC 9580, 6.2).
-fn key(file: &Path) -> anyhow::Result<String> {
+/// A file of keys or signatures as text: a binary one is armored (RFC 9580, 6.2).
+///
+/// # Errors
+/// If it cannot be read.
+pub fn armored(file: &Path, kind: &str) -> anyhow::Result<String> {
     let bytes = std::fs::read(file).with_context(|| format!("reading {}", file.display()))?;
     Ok(match String::from_utf8(bytes) {
         Ok(text) if text.contains("-----BEGIN") => {
@@ -140,7 +143,7 @@ fn key(file: &Path) -> anyhow::Result<String> {
             let packed = base64ct::Base64::encode_string(&bytes);
             let lines: Vec<String> = packed.chars().collect::<Vec<_>>().chunks(64).map(String::from_iter).collect();
             let lines = lines.join("\n");
-            format!("-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n{lines}\n-----END PGP PUBLIC KEY BLOCK-----\n")
+            format!("-----BEGIN PGP {kind}-----\n\n{lines}\n-----END PGP {kind}-----\n")
         }
     })
 }

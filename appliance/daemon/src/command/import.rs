@@ -1,6 +1,6 @@
 //! Media brought to the box: announced with its size, sent piece by piece, gone on with when the way breaks.
 
-use super::show::Shown;
+use super::{OriginArgs, fetch::armored, show::Shown};
 use anyhow::{Context, bail};
 use hyper::Method;
 use rackberry::{
@@ -72,8 +72,11 @@ pub async fn import(
     name: &str,
     sha256: Option<&str>,
     as_it_is: bool,
+    beside: &OriginArgs,
     shown: &Shown,
 ) -> anyhow::Result<Value> {
+    // Read before anything is sent: a wrong path is told at once.
+    let papers = papers(path, beside)?;
     let (source, stamp) = Source::open(path)?;
     let origin = path.display().to_string();
     let body = json!({
@@ -126,5 +129,20 @@ pub async fn import(
     if whole == 0 {
         bail!("{origin} is empty");
     }
-    Ok(client.call(Method::POST, &format!("/uploads/{}/finish", encode(&id)), None).await?)
+    Ok(client.call(Method::POST, &format!("/uploads/{}/finish", encode(&id)), Some(papers)).await?)
+}
+
+/// What vouches for a file, as the box takes it.
+fn papers(path: &Path, beside: &OriginArgs) -> anyhow::Result<Value> {
+    let list = beside
+        .checksums
+        .as_deref()
+        .map(|list| std::fs::read_to_string(list).with_context(|| format!("reading {list}")));
+    let signature = beside.signature.as_deref().map(|file| armored(Path::new(file), "SIGNATURE"));
+    let key = match &beside.key {
+        Some(file) if file.exists() => Some(armored(file, "PUBLIC KEY BLOCK")?),
+        named => named.as_ref().map(|named| named.display().to_string()),
+    };
+    let file = path.file_name().and_then(|name| name.to_str());
+    Ok(json!({ "checksums": list.transpose()?, "signature": signature.transpose()?, "key": key, "file": file }))
 }

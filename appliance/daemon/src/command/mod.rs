@@ -428,19 +428,19 @@ pub enum ImageCommand {
     Rm { image: String },
 }
 
-/// What belongs to an import from a URL alone.
+/// Where an image comes from, and what vouches for it.
 #[derive(Debug, Args)]
 pub struct OriginArgs {
     /// With a URL: the same file elsewhere, tried where the first breaks off. May be repeated.
     #[arg(long, value_name = "URL")]
     pub mirror: Vec<String>,
-    /// With a URL: a list of checksums that has to name the file.
-    #[arg(long, value_name = "URL")]
+    /// A list of checksums that has to name the file: a URL with a URL, a file with a file.
+    #[arg(long, value_name = "URL|FILE")]
     pub checksums: Option<String>,
-    /// With a URL: an OpenPGP signature, of the list if there is one, else of the file.
-    #[arg(long, value_name = "URL")]
+    /// An OpenPGP signature, of the list if there is one, else of the file: a URL with a URL, a file with a file.
+    #[arg(long, value_name = "URL|FILE")]
     pub signature: Option<String>,
-    /// With a URL: a file with the keys that may have signed; else the name of one in the box's folder of keys.
+    /// A file with the keys that may have signed; else the name of one in the box's folder of keys.
     #[arg(long, value_name = "FILE")]
     pub key: Option<PathBuf>,
     /// With a URL: fetch it also from an address that is not the internet's.
@@ -452,18 +452,11 @@ pub struct OriginArgs {
 }
 
 impl OriginArgs {
-    /// The first option that was given, all of which go with a URL alone.
-    fn given(&self) -> Option<&'static str> {
-        [
-            ("--mirror", !self.mirror.is_empty()),
-            ("--checksums", self.checksums.is_some()),
-            ("--signature", self.signature.is_some()),
-            ("--key", self.key.is_some()),
-            ("--allow-private", self.allow_private),
-            ("--size", self.size),
-        ]
-        .into_iter()
-        .find_map(|(option, given)| given.then_some(option))
+    /// The first option that was given and goes with a URL alone.
+    fn of_url(&self) -> Option<&'static str> {
+        [("--mirror", !self.mirror.is_empty()), ("--allow-private", self.allow_private), ("--size", self.size)]
+            .into_iter()
+            .find_map(|(option, given)| given.then_some(option))
     }
 }
 

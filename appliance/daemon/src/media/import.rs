@@ -130,6 +130,14 @@ impl Import {
         })
     }
 
+    /// What came so far, to be read from its start.
+    ///
+    /// # Errors
+    /// If it cannot be opened.
+    pub fn reader(&self) -> Result<File, ImportError> {
+        File::open(&self.path).map_err(|source| ImportError::Io { doing: "read", path: self.path.clone(), source })
+    }
+
     /// Bytes that came so far.
     pub(super) fn written(&self) -> u64 {
         self.written

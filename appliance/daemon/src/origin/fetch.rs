@@ -2,16 +2,16 @@
 //! the one before broke off.
 
 use super::{
-    checksums::{self, ListError, Long, Sum},
+    checksums::{ListError, Sum},
     client::{Answer, Client, ClientError, Pieces, Reach},
-    signature::{self, Expected, KeyError, Keyring, SignatureError, Signer},
+    proof::{Proof, Watch},
+    signature::{self, KeyError, Keyring, SignatureError},
     url::{InvalidUrl, Url},
 };
 use crate::media::{Import, ImportError, Media};
-use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use rackberry_core::{
-    image::{Digest, Image, Verdict},
+    image::{Digest, Image},
     text::CleanText,
     time::WallTime,
 };
@@ -93,6 +93,8 @@ pub enum FetchError {
     Room { size: u64, room: u64 },
     #[error("only {got} of {size} bytes came, and after that nothing more in {TRIES} tries")]
     Short { got: u64, size: u64, source: Option<ClientError> },
+    #[error("the file that came cannot be read again")]
+    Read(#[source] std::io::Error),
     #[error("the file could not be stored")]
     Import(#[from] ImportError),
     #[error("the box made a mistake: {0}")]
@@ -162,32 +164,16 @@ fn length(headers: &HeaderMap) -> Option<u64> {
 struct Coming {
     import: Import,
     got: u64,
-    expected: Option<Expected>,
-    long: Option<Long>,
+    watch: Watch,
 }
 
 impl Coming {
     fn take(&mut self, bytes: &[u8]) -> Result<(), ImportError> {
         self.import.write(bytes)?;
-        if let Some(expected) = &mut self.expected {
-            expected.update(bytes);
-        }
-        if let Some(long) = &mut self.long {
-            long.update(bytes);
-        }
+        self.watch.update(bytes);
         self.got += bytes.len() as u64;
         Ok(())
     }
-}
-
-/// What vouches for the file.
-#[derive(Debug, Default)]
-struct Proof {
-    sum: Option<Sum>,
-    /// Of the list.
-    signer: Option<Signer>,
-    /// Of the file itself.
-    signature: Option<Bytes>,
 }
 
 /// Fetches one file.
@@ -243,7 +229,6 @@ impl Fetcher<'_> {
 
     /// Fetches what vouches for the file.
     async fn proof(&self, checked: &Checked, reach: Reach) -> Result<Proof, FetchError> {
-        let mut proof = Proof { sum: checked.order.sha256.map(Sum::Sha256), ..Proof::default() };
         let signature = match &checked.signature {
             Some(url) => {
                 let small = self.client.small(url, signature::LONGEST, reach).await;
@@ -251,47 +236,22 @@ impl Fetcher<'_> {
             }
             None => None,
         };
+        let given = checked.order.sha256;
         let Some(at) = &checked.checksums else {
-            return Ok(Proof { signature, ..proof });
+            return Ok(Proof { sum: given.map(Sum::Sha256), signature, ..Proof::default() });
         };
         let list = self.client.small(at, signature::LONGEST, reach).await.map_err(FetchError::List)?;
-        let text = str::from_utf8(&list).map_err(|_| ListError::NoText)?;
-        let text = match (&checked.keyring, &signature) {
-            (Some(keyring), Some(signature)) => {
-                proof.signer = Some(keyring.vouch(&list, signature, self.now)?);
-                text.to_owned()
-            }
-            (Some(keyring), None) => {
-                if !text.starts_with(CLEAR_SIGNED) {
-                    return Err(FetchError::Unsigned);
-                }
-                let (text, signer) = keyring.open(&list, self.now)?;
-                proof.signer = Some(signer);
-                text
-            }
-            (None, _) => text.to_owned(),
-        };
         let url = checked.urls.first().ok_or(FetchError::NoUrl)?;
-        let sum = checksums::find(&text, url.path())?;
-        match (proof.sum, sum) {
-            (Some(Sum::Sha256(given)), Sum::Sha256(listed)) if given != listed => return Err(FetchError::TwoDigests),
-            // Both are held against the file: ours where it is stored, the list's as it comes.
-            _ => proof.sum = Some(sum),
-        }
-        Ok(proof)
+        Proof::by_list(given, checked.keyring.as_ref(), &list, signature.as_deref(), url.path(), self.now)
     }
 
     /// From nothing.
     async fn begin(&self, checked: &Checked, proof: &Proof) -> Result<Coming, FetchError> {
-        let expected = match (&checked.keyring, &proof.signature) {
-            (Some(keyring), Some(signature)) => Some(keyring.expect(signature)?),
-            _ => None,
-        };
-        let long = matches!(proof.sum, Some(Sum::Sha512(_))).then(Long::default);
+        let watch = proof.watch(checked.keyring.as_ref())?;
         let (media, unique) = (self.media.clone(), self.unique.clone());
         let import = blocking(move || Import::start(&media, &unique)).await??;
         let import = import.as_it_is(checked.order.as_it_is);
-        Ok(Coming { import, got: 0, expected, long })
+        Ok(Coming { import, got: 0, watch })
     }
 
     /// One answer of one mirror, from where we are on. The outer error ends it all, the inner one this mirror.
@@ -309,7 +269,7 @@ impl Fetcher<'_> {
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         // From another mirror a rest is taken if something will prove that it is a rest of the same file.
-        let proven = proof.sum.is_some() || proof.signature.is_some();
+        let proven = proof.tells();
         let same = known.as_ref().filter(|known| known.url == *url);
         if coming.got > 0 && (proven || same.is_some_and(|known| known.tag.is_some())) {
             if let Ok(range) = HeaderValue::from_str(&format!("bytes={}-", coming.got)) {
@@ -370,25 +330,14 @@ impl Fetcher<'_> {
 
     /// Checks everything that was asked for, and only then gives the file its name.
     async fn finish(&self, coming: Coming, checked: Checked, proof: Proof) -> Result<Image, FetchError> {
-        let Coming { import, expected, long, .. } = coming;
-        let mut signer = proof.signer;
-        if let Some(expected) = expected {
-            signer = Some(expected.finish(self.now)?);
-        }
-        let mut wanted = checked.order.sha256;
-        match proof.sum {
-            Some(Sum::Sha256(sum)) => wanted = Some(sum),
-            Some(Sum::Sha512(sum)) if !long.is_some_and(|long| long.is(&sum)) => return Err(FetchError::WrongSum),
-            Some(Sum::Sha512(_)) | None => {}
-        }
+        let Coming { import, watch, .. } = coming;
+        let (wanted, verdict) = proof.judge(watch, self.now)?;
+        let wanted = wanted.or(checked.order.sha256);
         let origin = CleanText::new(checked.order.urls.first().map_or("", String::as_str));
         let (name, now) = (checked.order.name, self.now);
-        let by_list = checked.checksums.is_some();
         let mut image = blocking(move || import.finish(name, origin, wanted, now)).await??;
-        if let Some(Signer { key, name, expires }) = signer {
-            image.verdict = Verdict::Signed { key: CleanText::new(&key), signer: name, expires_wall: expires };
-        } else if by_list {
-            image.verdict = Verdict::DigestGiven;
+        if let Some(verdict) = verdict {
+            image.verdict = verdict;
         }
         Ok(image)
     }
@@ -401,8 +350,6 @@ pub fn room(media: &Media) -> u64 {
     let free = rustix::fs::statvfs(&folder).map_or(u64::MAX, |fs| fs.f_bavail.saturating_mul(fs.f_frsize));
     free.saturating_sub(RESERVE)
 }
-
-const CLEAR_SIGNED: &str = "-----BEGIN PGP SIGNED MESSAGE-----";
 
 /// What a mirror said of the file.
 #[derive(Debug, Clone)]

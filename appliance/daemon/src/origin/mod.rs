@@ -6,6 +6,7 @@
 //! | `url` | where something is |
 //! | `client` | one request, and its answer |
 //! | `fetch` | one file comes in: what vouches for it, then its bytes, from mirror to mirror |
+//! | `proof` | what vouches for a file, fetched or sent |
 //! | `desk` | the fetches under way |
 //! | `signature` | OpenPGP: who signed a file or a list |
 //! | `keys` | the folder of keys that people trust |
@@ -17,6 +18,7 @@ pub mod client;
 pub mod desk;
 pub mod fetch;
 pub mod keys;
+pub mod proof;
 pub mod signature;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -61,12 +61,20 @@ pub async fn order(state: &State, wish: Wish) -> Result<Order, Error> {
     if name.is_empty() {
         return Err(field("name", "An image needs a name.".to_owned()));
     }
-    let key = match key.filter(|key| !key.trim().is_empty()) {
-        None => None,
-        Some(key) if key.trim_start().starts_with("-----BEGIN") => Some(key.trim_start().to_owned().into_bytes()),
-        Some(named) => Some(key_file(state.state_dir.join(keys::FOLDER), named.trim().to_owned()).await?),
-    };
+    let key = key_of(state, key).await?;
     Ok(Order { name, urls, sha256, checksums, signature, key, as_it_is, private: allow_private })
+}
+
+/// The keys that somebody gave: armored, or by the name of their file in the folder of keys.
+///
+/// # Errors
+/// A name that will not do.
+pub async fn key_of(state: &State, given: Option<String>) -> Result<Option<Vec<u8>>, Error> {
+    match given.filter(|key| !key.trim().is_empty()) {
+        None => Ok(None),
+        Some(key) if key.trim_start().starts_with("-----BEGIN") => Ok(Some(key.trim_start().to_owned().into_bytes())),
+        Some(named) => key_file(state.state_dir.join(keys::FOLDER), named.trim().to_owned()).await.map(Some),
+    }
 }
 
 async fn key_file(folder: PathBuf, name: String) -> Result<Vec<u8>, Error> {

@@ -23,7 +23,7 @@ pub mod update;
 
 pub use consent::{ask_again, confirm};
 pub use enrol::{Enrolment, enrol, pattern_name, read_list};
-pub use fetch::{MediumStand, Place, Wish, fetch, get_it, media, order, shown};
+pub use fetch::{MediumStand, Place, Wish, fetch, get_it, key_of, media, order, shown};
 pub use install::{InstallRequest, Steer, check, install, steer};
 pub use live::{set_live, unset_live};
 pub use plan::{method, missing, unsuitable};

@@ -7,6 +7,7 @@ use super::{
 use crate::{
     http::{State, error::Error},
     media::{Import, ImportError, alarm_key},
+    origin::proof::Papers,
 };
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -228,20 +229,28 @@ async fn take_in(state: State, actor: Actor, wanted: Wanted, body: &mut Upload) 
         incoming = write(incoming, bytes).await?;
     }
     let origin = CleanText::new(if wanted.origin.is_empty() { "upload" } else { &wanted.origin });
-    keep(&state, actor, incoming, checked, origin).await
+    keep(&state, actor, incoming, checked, origin, Papers::default()).await
 }
 
-/// Makes a whole file an image.
+/// Makes a whole file an image, once its papers are found to be its.
 pub(in crate::http) async fn keep(
     state: &State,
     actor: Actor,
     import: Import,
     checked: Checked,
     origin: CleanText,
+    papers: Papers,
 ) -> Result<Image, Error> {
     let wall = state.inventory.clock().wall();
     let Checked { name, digest } = checked;
-    let image = blocking(move || import.finish(name, origin, digest, wall)).await?;
+    let finished = tokio::task::spawn_blocking(move || {
+        let mut file = import.reader().map_err(Error::Import)?;
+        let refused = |error| Error::Invalid(format!("The file is not taken: {}.", crate::chain(&error)));
+        let vouched = papers.check(&mut file, digest, wall).map_err(refused)?;
+        let image = import.finish(name, origin, vouched.wanted, wall).map_err(Error::Import)?;
+        Ok::<_, Error>(vouched.of(image))
+    });
+    let image = finished.await.map_err(|error| Error::Mistake(error.to_string()))??;
     let stored = state
         .inventory
         .transact(move |tx| {

@@ -5,8 +5,9 @@ use super::{
     table::{Access, Answer, Body, Kind, Route, Schema, Verb, json, may, must},
 };
 use crate::{
-    http::{State, error::Error},
+    http::{State, actions, error::Error},
     media::{Arriving, Upload, UploadError},
+    origin::proof::Papers,
 };
 use futures_util::StreamExt as _;
 use rackberry_core::{image::Image, text::CleanText};
@@ -89,9 +90,22 @@ pub(super) static ROUTES: &[Route] = &[
         access: Access::Admin,
         name: "finishUpload",
         command: "image import",
-        summary: "Makes the whole file an image.",
+        summary: "Makes the whole file an image, if what came with it vouches for it.",
         query: &[],
-        body: Body::None,
+        body: Body::Json(&[
+            may("checksums", Kind::Text, "A list of checksums, as its file has it."),
+            may(
+                "signature",
+                Kind::Text,
+                "An OpenPGP signature, armored: of that list, if there is one, else of the file.",
+            ),
+            may(
+                "key",
+                Kind::Text,
+                "The keys that may have signed, armored; or the name of a file in the box's folder of keys.",
+            ),
+            may("file", Kind::Text, "What the list calls the file; the image's name if not given."),
+        ]),
         answer: Answer::One(&images::IMAGE),
         run: |call| json(finish(call)),
     },
@@ -211,16 +225,33 @@ async fn write(mut arriving: Arriving, bytes: bytes::Bytes) -> Result<Arriving, 
     blocking(move || arriving.write(&bytes).map(|()| arriving)).await
 }
 
+/// What came beside the file.
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct Beside {
+    checksums: Option<String>,
+    signature: Option<String>,
+    key: Option<String>,
+    file: Option<String>,
+}
+
 async fn finish(call: Call) -> Result<Image, Error> {
     let id = call.part("upload");
+    let Beside { checksums, signature, key, file } = call.json()?;
     let Call { state, actor, .. } = call;
     let arriving = state.media.go_on(&id).await?;
     let upload = arriving.upload().clone();
     let wanted = upload.sha256.map(|digest| digest.to_string()).unwrap_or_default();
     let checked = images::check(&state, &upload.name, &wanted)?;
+    let papers = Papers {
+        checksums: checksums.map(String::into_bytes),
+        signature: signature.map(String::into_bytes),
+        key: actions::key_of(&state, key).await?,
+        name: file.unwrap_or_else(|| upload.name.clone()),
+    };
     let import = blocking(move || arriving.whole()).await?;
     state.media.upload_over(&id).await;
-    images::keep(&state, actor, import, checked, CleanText::new(&upload.origin)).await
+    images::keep(&state, actor, import, checked, CleanText::new(&upload.origin), papers).await
 }
 
 async fn give_up(call: Call) -> Result<Value, Error> {

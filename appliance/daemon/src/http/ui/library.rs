@@ -10,7 +10,10 @@ use crate::{
         multipart::{Part, Parts},
     },
     inventory::EventFilter,
-    origin::desk::{Fetch, FetchState},
+    origin::{
+        desk::{Fetch, FetchState},
+        proof::Papers,
+    },
 };
 use bytes::{Buf, Bytes};
 use futures_util::{Stream, StreamExt as _};
@@ -240,7 +243,7 @@ async fn take_in(
         (false, ..) => Err(super::too_old()),
         (true, true, Some((checked, import))) => {
             let actor = Actor::User(person.name.clone());
-            images_api::keep(state, actor, import, checked, CleanText::new("upload")).await
+            images_api::keep(state, actor, import, checked, CleanText::new("upload"), Papers::default()).await
         }
         (true, ..) => Err(Error::Invalid("The upload broke off. Send the file again.".to_owned())),
     }

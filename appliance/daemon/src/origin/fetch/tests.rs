@@ -4,6 +4,7 @@ use super::{
     super::testing::{Server, answer, broken, file, whole},
     *,
 };
+use rackberry_core::image::Verdict;
 use sha2::{Digest as _, Sha256, Sha512};
 
 const TAG: &str = "\"one\"";
