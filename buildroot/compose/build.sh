@@ -138,7 +138,7 @@ make_root() {
     write_manifest >"$root/etc/rackberry/manifest.json"
     stamp "$root"
     mksquashfs "$root" "$work/slot.squashfs" -quiet -no-progress -noappend -all-root -no-exports -no-xattrs \
-        -comp zstd -Xcompression-level 19 -b 1M
+        -comp xz -b 1M
 }
 
 # What the box has to give before anybody brought it anything: served as files of a person's own.
