@@ -222,7 +222,9 @@ pub fn pids(name: &str) -> Result<Vec<i32>> {
 pub fn output(command: &mut Command) -> Result<String> {
     let done = command.output().with_context(|| format!("start {command:?}"))?;
     if !done.status.success() {
-        bail!("{command:?}: {}: {}", done.status, String::from_utf8_lossy(&done.stderr).trim());
+        // With --json our own command says on its output what went wrong.
+        let said = if done.stderr.is_empty() { &done.stdout } else { &done.stderr };
+        bail!("{command:?}: {}: {}", done.status, String::from_utf8_lossy(said).trim());
     }
     Ok(String::from_utf8_lossy(&done.stdout).into_owned())
 }
