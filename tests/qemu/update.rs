@@ -4,7 +4,7 @@
 
 #![allow(clippy::indexing_slicing, reason = "a JSON value indexed by a name that it lacks is null, never a panic")]
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use std::{
     net::{Ipv4Addr, SocketAddrV4},
@@ -86,25 +86,16 @@ fn a_good_update_from_a_stick_proves_itself_and_one_that_hangs_is_rolled_back_by
     let before = until(&remote, &vm, "no status", |_| true)?;
     ensure!(before["slot"] == "a" && before["other_state"] == "empty" && before["development_key"] == true, "{before}");
 
-    // A bundle that somebody else made: refused, and slot B is as empty as it was.
-    let (began, good) = (Instant::now(), forge.bundle("0.1.1")?);
-    let mut forged = std::fs::read(&good)?;
-    let middle = forged.len() / 2;
-    *forged.get_mut(middle).context("an empty bundle")? ^= 1;
-    let broken = good.with_extension("broken");
-    std::fs::write(&broken, forged)?;
-    ensure!(install(&remote, &broken).is_err(), "a broken bundle was taken");
-    let kept = until(&remote, &vm, "no status", |_| true)?;
-    ensure!(kept["bundle"].is_null() && kept["slot"] == "a", "{kept}");
-    ensure!(card.read("B_START", 4096)?.iter().all(|byte| *byte == 0), "slot B was written");
+    broken_bundles(&card, &remote, &forge)?;
 
+    let (began, good) = (Instant::now(), forge.bundle("0.1.1")?);
     let plugged = Instant::now();
     vm.plug_stick(&forge.stick(&good)?)?;
     let offered = until(&remote, &vm, "the stick brings nothing", |status| !status["bundle"].is_null())?;
     ensure!(offered["bundle"]["header"]["version"] == "0.1.1" && offered["work"].is_null(), "{offered}");
     let alarms = alarm(&remote, "0.1.1")?;
     println!("update: 0.1.1 on a stick is offered {} s after it was plugged in: {alarms}", plugged.elapsed().as_secs());
-    ensure!(card.read("B_START", 4096)?.iter().all(|byte| *byte == 0), "it was written before anybody said so");
+    ensure!(card.read("B_START", START)?.iter().all(|byte| *byte == 0), "it was written before anybody said so");
 
     let mark = vm.console().mark();
     remote.cli(&["host", "add", "02:00:00:00:00:01", "kept"])?;
@@ -127,6 +118,34 @@ fn a_good_update_from_a_stick_proves_itself_and_one_that_hangs_is_rolled_back_by
     let alarms = alarm(&remote, "The update to")?;
     ensure!(alarms.contains("The update to 0.1.2 failed") && alarms.contains("0.1.1 is running"), "{alarms}");
     println!("update: 0.1.2 hung, and was rolled back after {} s: {alarms}", began.elapsed().as_secs());
+    Ok(())
+}
+
+/// The start of a slot, in bytes: without it nothing in the slot looks like a root. And the whole slot.
+const START: usize = 4096;
+const SLOT: usize = 192 << 20;
+
+/// Every kind is refused with its sentence; slot B is as empty as it was, or without the start of a root if the root had to be looked
+/// into first; slot A runs on and takes the next bundle.
+fn broken_bundles(card: &Card, remote: &Remote<'_>, forge: &Forge) -> Result<()> {
+    let (refused, unfit) = (forge.refused()?, forge.unfit()?);
+    let began = Instant::now();
+    for (kind, place) in refused.iter().map(|kind| (kind, SLOT)).chain(unfit.iter().map(|kind| (kind, START))) {
+        let Err(said) = install(remote, &kind.path) else { bail!("a bundle {} was taken", kind.what) };
+        let said = format!("{said:#}");
+        ensure!(said.contains(kind.says), "a bundle {}: {said}", kind.what);
+        let status = remote.cli(&["update", "status"])?;
+        let stays = status["slot"] == "a" && status["trying"] == false && status["other_state"] == "empty";
+        ensure!(stays, "a bundle {}: {status}", kind.what);
+        ensure!(card.read("B_START", place)?.iter().all(|byte| *byte == 0), "a bundle {} was written", kind.what);
+    }
+    remote.cli(&["update", "drop"])?;
+    println!(
+        "update: {} kinds of broken bundle refused before a byte was written, {} that cannot be started after it, in {} s",
+        refused.len(),
+        unfit.len(),
+        began.elapsed().as_secs()
+    );
     Ok(())
 }
 

@@ -1,5 +1,7 @@
 //! Update bundles for the card, made of the card's own root: as it is but small, or broken in a way that only a start shows.
 
+pub mod broken;
+
 use crate::{card::Card, leftovers, netns::output};
 use anyhow::{Context, Result};
 use std::{
@@ -75,14 +77,26 @@ impl Forge {
     /// # Errors
     /// When it cannot be made.
     pub fn bundle(&self, version: &str) -> Result<PathBuf> {
-        let (packed, out) = (self.folder.path().join("packed"), self.folder.path().join(version));
-        let mut pack = Command::new("mksquashfs");
-        pack.arg(self.root()).arg(&packed).args(["-quiet", "-no-progress", "-noappend", "-all-root", "-no-xattrs"]);
-        output(pack.args(["-comp", "zstd", "-Xcompression-level", "1"]))?;
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../buildroot/bundle.sh");
-        let mut sign = Command::new(script);
-        sign.arg("--root").arg(&packed).arg("--secret").arg(&self.secret).arg("--out").arg(&out);
-        output(sign.args(["--version", version]))?;
+        let out = self.folder.path().join(version);
+        script(&pack(&self.root())?, &self.secret, version, &out)?;
         Ok(out)
     }
+}
+
+/// A folder as the squashfs beside it.
+fn pack(root: &Path) -> Result<PathBuf> {
+    let packed = root.with_extension("squashfs");
+    let mut pack = Command::new("mksquashfs");
+    pack.arg(root).arg(&packed).args(["-quiet", "-no-progress", "-noappend", "-all-root", "-no-xattrs"]);
+    output(pack.args(["-comp", "zstd", "-Xcompression-level", "1"]))?;
+    Ok(packed)
+}
+
+/// The bundle as people make it.
+fn script(packed: &Path, secret: &Path, version: &str, out: &Path) -> Result<()> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../buildroot/bundle.sh");
+    let mut sign = Command::new(script);
+    sign.arg("--root").arg(packed).arg("--secret").arg(secret).arg("--out").arg(out);
+    output(sign.args(["--version", version]))?;
+    Ok(())
 }
