@@ -1,15 +1,17 @@
 //! The task over a real inventory and pins as files: who gets which pin, one action at a time, and what is left behind.
 
-use super::*;
+use super::{shell::ALARM, *};
 use crate::{
-    config::GpioBackend,
-    inventory::{Enrolment, OpenOptions},
+    config::{Config, GpioBackend},
+    inventory::{Enrolment, Inventory, OpenOptions},
 };
 use rackberry_core::{
+    event::Actor,
     host::Host,
-    power::{Level, Switch},
+    power::{GpioPower, Level, Power as Settings, Switch},
     text::HostName,
 };
+use std::{path::PathBuf, time::Duration};
 
 /// A box with pins as files.
 struct Desk {
