@@ -24,7 +24,7 @@ pub enum Condition {
     Waiting,
     Armed,
     Installing,
-    /// Installing, but nothing was heard for a while.
+    /// Installing, but nothing was heard for longer than its task is usually silent.
     Quiet,
     Interrupted,
     Failed,
@@ -78,6 +78,8 @@ pub struct Signs<'a> {
 
 /// A running Install that says nothing for this long is quiet.
 pub const QUIET: Duration = Duration::from_secs(10);
+/// A distribution's own installer logs seldom while it works on a disk, and not at all while it waits for an answer.
+const INSTALLER_QUIET: Duration = Duration::from_secs(600);
 /// An agent asks at least every half minute; twice that and it is gone.
 const GONE: Duration = Duration::from_secs(75);
 /// Armed and not seen for this long: somebody has to walk there.
@@ -220,8 +222,8 @@ fn installing(signs: &Signs<'_>, install: &Install) -> (Condition, String) {
     }
     let heard = signs.last_news.max(signs.last_seen).unwrap_or(install.state.arm.granted);
     let silent = signs.now.since(heard);
-    if silent >= QUIET && current.is_some_and(|task| task.running() && task.spec.kind == TaskKind::WriteImage) {
-        return (Condition::Quiet, format!("No news for {}.", span(silent)));
+    if let Some(sentence) = current.filter(|task| task.running()).and_then(|task| quiet(task.spec.kind, silent)) {
+        return (Condition::Quiet, sentence);
     }
     let Some(progress) = signs.progress.filter(|_| current.is_some_and(|task| task.spec.kind == TaskKind::WriteImage))
     else {
@@ -234,6 +236,18 @@ fn installing(signs: &Signs<'_>, install: &Install) -> (Condition, String) {
         sentence.push_str(&format!(", {} left", span(Duration::from_secs(left))));
     }
     (Condition::Installing, sentence)
+}
+
+/// What the silence of a running task means, as a sentence; `None` while it is no longer than usual.
+fn quiet(task: TaskKind, silent: Duration) -> Option<String> {
+    match task {
+        TaskKind::WriteImage if silent >= QUIET => Some(format!("No news for {}.", span(silent))),
+        TaskKind::RunInstaller if silent >= INSTALLER_QUIET => Some(format!(
+            "No word from its installer for {}. If that waits for an answer, its own screen shows the question.",
+            span(silent)
+        )),
+        _ => None,
+    }
 }
 
 fn last_done(install: &Install) -> Option<Timestamp> {
@@ -299,6 +313,17 @@ mod tests {
             [read(0), read(59), read(110), read(3600), read(6480), read(700_000)],
             ["0 s", "59 s", "1 min 50 s", "1 h", "1 h 48 min", "8 days"]
         );
+    }
+
+    #[test]
+    fn an_installer_may_be_silent_for_longer_than_our_agent_before_somebody_is_sent_to_its_screen() {
+        let said = |task, seconds| quiet(task, Duration::from_secs(seconds));
+        assert_eq!(said(TaskKind::WriteImage, 9), None);
+        assert_eq!(said(TaskKind::WriteImage, 34).as_deref(), Some("No news for 34 s."));
+        assert_eq!(said(TaskKind::RunInstaller, 599), None);
+        let sentence = said(TaskKind::RunInstaller, 720).unwrap();
+        assert!(sentence.starts_with("No word from its installer for 12 min.") && sentence.contains("screen"));
+        assert_eq!(said(TaskKind::BootRamOs, 7200), None);
     }
 
     #[test]
