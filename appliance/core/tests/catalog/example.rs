@@ -219,7 +219,9 @@ fn parameters(profile: &Profile, more: &[(&str, &str)]) -> BTreeMap<String, Stri
         };
         given.insert(parameter.name.clone(), value.to_owned());
     }
-    given.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+    let asks = |name: &str| profile.parameters.iter().any(|parameter| parameter.name == name);
+    let more = more.iter().filter(|(name, _)| asks(name));
+    given.extend(more.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
     let mut filled = profile.fill(&given).unwrap_or_else(|wrong| panic!("{}: {wrong:?}", profile.name));
     // Hashed when an install is armed, so that templates never see what was typed.
     for parameter in profile.parameters.iter().filter(|parameter| parameter.kind == ParameterKind::Password) {

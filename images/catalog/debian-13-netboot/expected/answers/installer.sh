@@ -88,8 +88,21 @@ END
   debconf-set grub-installer/bootdev "/dev/$disk"
 }
 
+# An archive that does not answer, as security.debian.org on a network apart, is an error that waits for somebody to read it. Seen, it
+# waits for nobody: apt-setup comments the archive's line out, and late tells.
+unreachable() {
+  # shellcheck source=/dev/null # debian-installer's own
+  (. /usr/share/debconf/confmodule && db_fset apt-setup/service-failed seen true)
+}
+
 late() {
   rackberry_report bootloader
+  lost=$(sed -n 's|^#deb [a-z]*://\([^ ]*\) \([^ ]*\) .*|\1 \2|p' /target/etc/apt/sources.list | sort -u | tr '\n' ' ')
+  if [ -n "$lost" ]; then
+    rackberry_report no-updates "no answer from $lost- commented out in sources.list, so that no updates come from there until somebody puts that right"
+  elif ! grep -q '^deb .*-security ' /target/etc/apt/sources.list; then
+    rackberry_report no-updates "sources.list names no archive of security updates, so that none come until somebody adds one"
+  fi
   mkdir -p /target/etc/rackberry /target/etc/systemd/system/multi-user.target.wants
   wget -q -O /target/etc/rackberry/first-boot http://192.168.77.1/answers/TOKEN/first-boot.sh && chmod 0700 /target/etc/rackberry/first-boot
   wget -q -O /target/etc/systemd/system/rackberry-first-boot.service http://192.168.77.1/answers/TOKEN/first-boot.service
@@ -113,6 +126,9 @@ early) early ;;
 disks) disks ;;
 late) late ;;
 finish) finish ;;
-report) rackberry_report "$2" ;;
+report)
+  rackberry_report "$2"
+  [ "$2" != configure ] || unreachable
+  ;;
 esac
 exit 0
