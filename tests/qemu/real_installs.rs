@@ -15,6 +15,10 @@ use std::{
     net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 use system_tests::{
@@ -31,24 +35,35 @@ fn given(variable: &str) -> Option<String> {
     std::env::var(variable).ok().filter(|value| !value.is_empty())
 }
 
+/// What the box asked the mirror for, as its cache did not hold it.
+#[derive(Default)]
+struct Asked {
+    requests: AtomicU64,
+    bytes: AtomicU64,
+}
+
 /// The mirror as the rack's box reaches it: a port in the rack's network, behind which this machine asks by its own ways.
-fn relay(ns: &Netns, mirror: &str) -> Result<u16> {
+fn relay(ns: &Netns, mirror: &str, asked: &Arc<Asked>) -> Result<u16> {
     let listener = ns.enter(|| TcpListener::bind((ADDRESS, 0)).context("open the relay's port"))?;
     let port = listener.local_addr()?.port();
-    let mirror = mirror.trim_end_matches('/').to_owned();
+    let (mirror, asked) = (mirror.trim_end_matches('/').to_owned(), asked.clone());
     std::thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
-            let mirror = mirror.clone();
+            let (mirror, asked) = (mirror.clone(), asked.clone());
             std::thread::spawn(move || {
+                asked.requests.fetch_add(1, Relaxed);
                 // A request that fails here is an answer that breaks off there.
-                let _ = pass_on(stream, &mirror);
+                if let Ok(bytes) = pass_on(stream, &mirror) {
+                    asked.bytes.fetch_add(bytes, Relaxed);
+                }
             });
         }
     });
     Ok(port)
 }
 
-fn pass_on(stream: TcpStream, mirror: &str) -> Result<()> {
+/// Bytes of the answer without its head.
+fn pass_on(stream: TcpStream, mirror: &str) -> Result<u64> {
     let mut reader = BufReader::new(stream.try_clone()?);
     let (mut first, mut line, mut conditions) = (String::new(), String::new(), Vec::new());
     reader.read_line(&mut first)?;
@@ -84,9 +99,9 @@ fn pass_on(stream: TcpStream, mirror: &str) -> Result<()> {
             break;
         }
     }
-    std::io::copy(&mut answer, &mut stream)?;
+    let bytes = std::io::copy(&mut answer, &mut stream)?;
     curl.wait()?;
-    Ok(())
+    Ok(bytes)
 }
 
 /// What a person has, by the name that it has in the folder.
@@ -191,6 +206,10 @@ fn try_out(rack: &Rack, number: u8, profile: &Value, media: &[(&str, &Path)], mi
     if mirror {
         order.extend(["--set", &from]);
     }
+    // What the installer asks, if it does, is then in the machine's last words.
+    if profile["parameters"].as_array().is_some_and(|all| all.iter().any(|parameter| parameter["name"] == "console")) {
+        order.extend(["--set", "console=ttyS0,115200n8"]);
+    }
     rack.cli(&order)?;
     let memory = profile["min_memory_mb"].as_u64().unwrap_or_default().max(1024);
     let machine = Vm::builder(Firmware::Bios).mac(Some(&mac)).memory(u32::try_from(memory)?).disks(&[DISK]);
@@ -232,10 +251,11 @@ fn every_installer_that_a_person_has_the_medium_for_installs() -> Result<()> {
     let only = given("RACKBERRY_SOAK_PROFILE");
     let ns = Netns::new()?;
     ns.bridge(BRIDGE, Some(&format!("{ADDRESS}/24")))?;
+    let asked = Arc::new(Asked::default());
     let cache = match &mirror {
         None => String::new(),
         Some(mirror) => {
-            let port = relay(&ns, mirror)?;
+            let port = relay(&ns, mirror, &asked)?;
             format!("[cache]\nmirrors = {{ mirror = \"http://{ADDRESS}:{port}\" }}\nsize_mb = 4096\n")
         }
     };
@@ -267,9 +287,15 @@ fn every_installer_that_a_person_has_the_medium_for_installs() -> Result<()> {
             continue;
         }
         tried += 1;
+        let before = [&asked.requests, &asked.bytes].map(|count| count.load(Relaxed));
         if let Err(error) = try_out(&rack, number, profile, &media, of_debian && mirror.is_some()) {
             println!("{name}: FAILED: {error:#}");
             failed.push(name.to_owned());
+        }
+        if mirror.is_some() {
+            let [requests, bytes] = [&asked.requests, &asked.bytes].map(|count| count.load(Relaxed));
+            let (requests, megabytes) = (requests - before[0], (bytes - before[1]) / 1_000_000);
+            println!("{name}: the box asked the mirror {requests} times, {megabytes} MB came");
         }
     }
     println!("real installs: {tried} tried, {} failed", failed.len());
