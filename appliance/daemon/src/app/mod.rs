@@ -249,10 +249,11 @@ impl App {
         tasks.spawn(reconcile::run(inventory.clone(), rules, stopped.clone()));
         tasks.spawn(power::run(powering, stopped.clone()));
         tasks.spawn(oled::run(display(&state), stopped.clone()));
-        if let Ok(address) = asked {
+        let (hushing, hushed) = watch::channel(false);
+        let asks = asked.ok().map(|address| {
             let local = state.state_dir.join(cli::SOCKET);
-            tasks.spawn(health::ask_http(state.health.clone(), address, local, stopped.clone()));
-        }
+            tokio::spawn(health::ask_http(state.health.clone(), address, local, hushed))
+        });
         tasks.spawn(health::ask_database(state.health.clone(), inventory.clone(), stopped.clone()));
         tasks.spawn(sensing);
         tasks.spawn(asking);
@@ -276,6 +277,11 @@ impl App {
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         // Who hangs in the end is not kept alive.
         drop(beats);
+        // Who asks the page ends while there is one.
+        hushing.send_replace(true);
+        if let Some(asks) = asks {
+            let _ = asks.await;
+        }
         stopping.send_replace(true);
         let ended = match ended {
             Some(ended) => ended,

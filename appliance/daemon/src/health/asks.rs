@@ -18,9 +18,14 @@ use tokio::{
 const EVERY: Duration = Duration::from_secs(3);
 /// How long one question waits for its answer; a newcomer to a crowded listener may be put out once.
 const PATIENCE: Duration = Duration::from_secs(8);
+/// How long the last question waits, once the box stops.
+const LAST: Duration = Duration::from_secs(2);
 
 /// Asks the page's listener again and again until `stop` turns true; where its address cannot be reached from here, as it
 /// was passed in from another network namespace, the socket in the state folder.
+///
+/// It has to end before the listener does: a question that nobody takes any more stays in a socket that systemd keeps, and systemd
+/// would start the box again for it.
 pub async fn ask_http(health: Health, page: SocketAddr, local: PathBuf, mut stop: watch::Receiver<bool>) {
     let page = near(page);
     // The listener is open already, and the kernel answers for it: who cannot get there now will not later.
@@ -34,10 +39,17 @@ pub async fn ask_http(health: Health, page: SocketAddr, local: PathBuf, mut stop
     };
     let duty = health.begin(Part::Http);
     loop {
-        match tokio::time::timeout(PATIENCE, way.ask()).await {
-            Ok(Ok(())) => duty.tick(),
-            Ok(Err(error)) => tracing::warn!(%error, "the page does not answer"),
-            Err(_) => tracing::warn!("the page did not answer within {} s", PATIENCE.as_secs()),
+        let last = async {
+            let _ = stop.wait_for(|stop| *stop).await;
+            tokio::time::sleep(LAST).await;
+        };
+        tokio::select! {
+            asked = tokio::time::timeout(PATIENCE, way.ask()) => match asked {
+                Ok(Ok(())) => duty.tick(),
+                Ok(Err(error)) => tracing::warn!(%error, "the page does not answer"),
+                Err(_) => tracing::warn!("the page did not answer within {} s", PATIENCE.as_secs()),
+            },
+            () = last => return,
         }
         tokio::select! {
             _ = stop.wait_for(|stop| *stop) => return,
@@ -107,4 +119,44 @@ async fn answered(mut stream: impl AsyncRead + AsyncWrite + Unpin, host: &str) -
     let mut line = [0; 9];
     stream.read_exact(&mut line).await?;
     if line == *b"HTTP/1.1 " { Ok(()) } else { Err(io::Error::new(io::ErrorKind::InvalidData, "that is not HTTP")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener;
+
+    #[tokio::test]
+    async fn a_question_under_way_is_answered_before_the_box_stops() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let (stopping, stop) = watch::channel(false);
+        let page = listener.local_addr().unwrap();
+        let asks = tokio::spawn(ask_http(Health::default(), page, PathBuf::new(), stop));
+        // The first one only sees whether the page is reached.
+        drop(listener.accept().await.unwrap());
+        let (mut question, _) = listener.accept().await.unwrap();
+        let mut line = [0; 11];
+        question.read_exact(&mut line).await.unwrap();
+        assert_eq!(line, *b"GET /health");
+        stopping.send_replace(true);
+        tokio::task::yield_now().await;
+        assert!(!asks.is_finished(), "it left its question behind");
+        question.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+        asks.await.unwrap();
+        let listener = listener.into_std().unwrap();
+        assert_eq!(listener.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock, "it asked once more");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_page_that_never_answers_does_not_hold_up_the_stop() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let (stopping, stop) = watch::channel(false);
+        let page = listener.local_addr().unwrap();
+        let asks = tokio::spawn(ask_http(Health::default(), page, PathBuf::new(), stop));
+        let (_first, _question) = (listener.accept().await.unwrap(), listener.accept().await.unwrap());
+        stopping.send_replace(true);
+        let began = tokio::time::Instant::now();
+        asks.await.unwrap();
+        assert!(began.elapsed() <= LAST + Duration::from_millis(100), "{:?}", began.elapsed());
+    }
 }
