@@ -97,6 +97,11 @@ unreachable() {
 
 late() {
   rackberry_report bootloader
+  user='admin'
+  chroot /target id -u "$user" >/dev/null 2>&1 || chroot /target useradd --create-home --shell /bin/bash "$user"
+  if ! chroot /target usermod --append --groups sudo --password '$6$rackberry$c8X2PvLVe4sCiRyEFEdUA0XtkdwaSkgYkOuPcy.oNTJtvLORh5xbBZFOb9.C5ML3PI5H3cNdPHwJ3ImZiADLS/' "$user"; then
+    rackberry_report initialisation-failed "the user could not be made; the system itself is installed"
+  fi
   lost=$(sed -n 's|^#deb [a-z]*://\([^ ]*\) \([^ ]*\) .*|\1 \2|p' /target/etc/apt/sources.list | sort -u | tr '\n' ' ')
   if [ -n "$lost" ]; then
     rackberry_report no-updates "no answer from $lost- commented out in sources.list, so that no updates come from there until somebody puts that right"
