@@ -3,6 +3,7 @@
 mod card;
 mod commands;
 mod display;
+mod fetches;
 mod files;
 mod hosts;
 mod images;

@@ -207,7 +207,7 @@ impl App {
             power,
             sensors,
             time,
-            fetches,
+            fetches: fetches.clone(),
             cache,
         };
         let network = network::Network {
@@ -238,6 +238,8 @@ impl App {
         if let Some(code) = state.auth.code() {
             tracing::info!("nobody may log in yet; one-time code for the first user: {code}");
         }
+        // Before anybody may ask for the same.
+        state.fetches.wake().await;
         let mut tasks = JoinSet::new();
         tasks.spawn(http::serve_page(page, state.clone(), stopped.clone()));
         tasks.spawn(http::serve_local(local, state.clone(), stopped.clone()));
@@ -283,6 +285,7 @@ impl App {
             let _ = asks.await;
         }
         stopping.send_replace(true);
+        fetches.stop();
         let ended = match ended {
             Some(ended) => ended,
             None => network.await,

@@ -4,7 +4,7 @@ use super::{OriginArgs, show::Shown};
 use anyhow::{Context as _, bail};
 use base64ct::Encoding as _;
 use hyper::Method;
-use rackberry::cli::{Client, encode};
+use rackberry::cli::{CallError, Client, encode};
 use serde_json::{Value, json};
 use std::{
     io::{IsTerminal as _, Write as _},
@@ -14,6 +14,8 @@ use std::{
 
 /// Between two looks at how far it is.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Looks in a row without an answer, after which the box is given up: it may be starting again.
+const TRIES: u32 = 120;
 
 /// Whether the box is meant to fetch it.
 pub fn is_url(file: &Path) -> bool {
@@ -151,13 +153,30 @@ pub fn armored(file: &Path, kind: &str) -> anyhow::Result<String> {
 async fn follow(client: &Client, begun: &Value, shown: &Shown) -> anyhow::Result<()> {
     let id = begun.get("id").and_then(Value::as_u64).context("the box gave the fetch no number")?;
     let live = !shown.json && std::io::stderr().is_terminal();
-    let mut last = String::new();
+    let (mut last, mut failed) = (String::new(), 0);
     loop {
-        let all = client.call(Method::GET, "/fetches", None).await?;
+        let all = match client.call(Method::GET, "/fetches", None).await {
+            Ok(all) => all,
+            // A box that starts again goes on with it.
+            Err(CallError::Http(_) | CallError::Connect { .. } | CallError::Unreachable { .. }) if failed < TRIES => {
+                failed += 1;
+                tokio::time::sleep(LOOK_EVERY).await;
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        failed = 0;
         let fetch = all
             .as_array()
             .and_then(|all| all.iter().find(|fetch| fetch.get("id").and_then(Value::as_u64) == Some(id)).cloned());
-        let fetch = fetch.context("the box knows nothing more of the fetch: it may have been started again")?;
+        let Some(fetch) = fetch else {
+            // It was done a moment before the box started again, or there is an alarm.
+            let name = begun.get("name").and_then(Value::as_str).unwrap_or_default();
+            let image = image(client, "name", name).await?;
+            let image = image.context("the box knows nothing more of the fetch: see `rackberry alarm list`")?;
+            shown.done(&image, &format!("{name} is on the box."));
+            return Ok(());
+        };
         let text = |key: &str| fetch.get(key).and_then(Value::as_str).unwrap_or_default();
         let number = |key: &str| fetch.get(key).and_then(Value::as_u64);
         let line = match (number("size_bytes"), number("done_bytes").unwrap_or(0)) {
@@ -181,10 +200,7 @@ async fn follow(client: &Client, begun: &Value, shown: &Shown) -> anyhow::Result
         match over {
             "done" => {
                 let digest = text("digest");
-                let image = client.call(Method::GET, "/images", None).await?;
-                let image = image.as_array().and_then(|all| {
-                    all.iter().find(|image| image.get("digest").and_then(Value::as_str) == Some(digest)).cloned()
-                });
+                let image = image(client, "digest", digest).await?;
                 let sentence = format!("{} is on the box; its digest is {digest}.", text("name"));
                 shown.done(&image.unwrap_or_default(), &sentence);
                 return Ok(());
@@ -194,4 +210,11 @@ async fn follow(client: &Client, begun: &Value, shown: &Shown) -> anyhow::Result
             _ => tokio::time::sleep(LOOK_EVERY).await,
         }
     }
+}
+
+/// The image of which the box says this.
+async fn image(client: &Client, key: &str, wanted: &str) -> anyhow::Result<Option<Value>> {
+    let all = client.call(Method::GET, "/images", None).await?;
+    let mut all = all.as_array().into_iter().flatten();
+    Ok(all.find(|image| image.get(key).and_then(Value::as_str) == Some(wanted)).cloned())
 }

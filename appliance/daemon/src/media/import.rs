@@ -51,7 +51,7 @@ pub enum ImportError {
     Unpack { source: io::Error },
 }
 
-/// An import under way; dropped before [`Import::finish`], it leaves nothing behind.
+/// An import under way; dropped before [`Import::finish`], it leaves nothing behind, unless it was begun to go on later.
 #[derive(Debug)]
 pub struct Import {
     media: Media,
@@ -97,10 +97,18 @@ impl Import {
         })
     }
 
-    /// Goes on with a file of which so many bytes are there for sure; they are read once. Blocks on the disk.
-    pub(super) fn resume(media: &Media, path: PathBuf, there: u64) -> Result<Self, ImportError> {
+    /// Goes on with a file of which so many bytes are there for sure, or fewer if it is shorter: they are read once, and given to
+    /// `also`. One that is not there is begun. It stays when it is dropped, and what it was made from also when it is finished.
+    /// Blocks on the disk.
+    ///
+    /// # Errors
+    /// If the file cannot be opened or read.
+    pub fn resume(media: &Media, path: PathBuf, there: u64, mut also: impl FnMut(&[u8])) -> Result<Self, ImportError> {
         let wrap = |source| ImportError::Io { doing: "read", path: path.clone(), source };
-        let mut file = File::options().read(true).write(true).open(&path).map_err(wrap)?;
+        let mut options = File::options();
+        let mut file = options.read(true).write(true).create(true).truncate(false).open(&path).map_err(wrap)?;
+        // What a longer file would have in that place came from nobody.
+        let there = there.min(file.metadata().map_err(wrap)?.len());
         file.set_len(there).map_err(wrap)?;
         let (mut summer, mut head, mut written) = (Summer::default(), Vec::new(), 0);
         let mut buffer = vec![0; 1 << 20];
@@ -111,6 +119,7 @@ impl Import {
                 break;
             }
             summer.update(piece);
+            also(piece);
             let missing = HEAD.saturating_sub(head.len()).min(length);
             head.extend_from_slice(piece.get(..missing).unwrap_or_default());
             written += length as u64;
@@ -139,12 +148,16 @@ impl Import {
     }
 
     /// Bytes that came so far.
-    pub(super) fn written(&self) -> u64 {
+    #[must_use]
+    pub fn written(&self) -> u64 {
         self.written
     }
 
     /// Makes sure that what came is on the disk. Blocks on it.
-    pub(super) fn sync(&self) -> Result<(), ImportError> {
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn sync(&self) -> Result<(), ImportError> {
         self.file.sync_data().map_err(|source| ImportError::Io { doing: "sync", path: self.path.clone(), source })
     }
 
@@ -236,7 +249,11 @@ impl Import {
             }
         };
         let list = beside.store(&target).map_err(wrap("write", &Beside::path(&target)))?;
-        std::fs::rename(&self.path, &target).map_err(wrap("rename", &self.path))?;
+        // What may have to be finished once more keeps its place until somebody has written down that it was.
+        let linked = self.stays && !packed_archive && std::fs::hard_link(&self.path, &target).is_ok();
+        if !linked {
+            std::fs::rename(&self.path, &target).map_err(wrap("rename", &self.path))?;
+        }
         self.finished = true;
         if let Some(folder) = target.parent() {
             let folder = folder.to_owned();
@@ -278,7 +295,8 @@ impl Import {
                 Err(source) => return Err(ImportError::Unpack { source }),
             }
         }
-        // The packed one goes when the other is dropped.
+        // The packed one goes when the other is dropped, unless it has to stay.
+        import.stays = self.stays;
         std::mem::swap(&mut self.path, &mut import.path);
         std::mem::swap(&mut self.file, &mut import.file);
         self.written = import.written;

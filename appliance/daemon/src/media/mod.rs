@@ -158,6 +158,12 @@ impl Media {
         self.incoming().join(name)
     }
 
+    /// Where files from elsewhere lie until they are whole, each with its note; there once one was begun.
+    #[must_use]
+    pub fn fetching(&self) -> PathBuf {
+        self.state_dir.join("images/fetching")
+    }
+
     fn incoming(&self) -> PathBuf {
         self.state_dir.join("images/incoming")
     }

@@ -126,6 +126,29 @@ async fn a_packed_archive_can_be_kept_as_it_is_and_a_broken_one_is_refused() {
 }
 
 #[tokio::test]
+async fn what_may_go_on_can_be_finished_once_more() {
+    for script in ["tar -czf out -C tree .", "cp tree/boot/vmlinuz out"] {
+        let site = Box::new();
+        let came = std::fs::read(site.make(&format!("{TREE}{script}"))).unwrap();
+        let path = site.media.incoming().join("x");
+        std::fs::write(&path, &came).unwrap();
+        // The box goes off after the file has its name, and before anybody knows of it.
+        let finish = |there: u64| {
+            let import = Import::resume(&site.media, path.clone(), there, |_| {}).unwrap();
+            import.finish("x".into(), "test".into(), None, WallTime(0)).unwrap()
+        };
+        let once = finish(came.len() as u64);
+        assert_eq!(std::fs::read(&path).unwrap(), came, "{script}");
+        let twice = finish(1 << 40);
+        assert_eq!((twice.digest, twice.size_bytes), (once.digest, once.size_bytes), "{script}");
+        let blobs = std::fs::read_dir(site.media.incoming().join("..")).unwrap();
+        let blobs = blobs.flatten().filter(|entry| entry.file_name().len() == 64).count();
+        assert_eq!(blobs, 1, "{script}");
+        assert_eq!(site.media.digest_of(&once.digest).unwrap(), once.digest, "{script}");
+    }
+}
+
+#[tokio::test]
 async fn of_a_thousand_flipped_bits_none_is_served() {
     let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
     let mut refused = 0;

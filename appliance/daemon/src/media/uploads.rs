@@ -172,8 +172,8 @@ impl Media {
             if arriving.import.is_none() {
                 // What was not synced before the box went off is not believed to be here.
                 let (path, offset) = (arriving.media.partial().join(&name), arriving.upload.offset);
-                *arriving.import =
-                    Some(Import::resume(&arriving.media, path, offset)?.as_it_is(arriving.upload.as_it_is));
+                let import = Import::resume(&arriving.media, path, offset, |_| {})?;
+                *arriving.import = Some(import.as_it_is(arriving.upload.as_it_is));
             }
             arriving.upload.offset = arriving.written();
             Ok(arriving)

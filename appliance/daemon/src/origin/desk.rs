@@ -1,10 +1,16 @@
-//! The fetches under way: started, watched, called off; two at a time, the rest waits its turn.
+//! The fetches under way: started, gone on with when the box starts again, watched, called off; two at a time, the rest waits its
+//! turn.
 
 use super::{
     client::Client,
     fetch::{FetchError, Fetcher, Order, Stand},
+    notes::{self, Note, Place, Unread},
 };
-use crate::{chain, inventory::Inventory, media::Media};
+use crate::{
+    chain,
+    inventory::{Inventory, StoreError},
+    media::Media,
+};
 use rackberry_core::{
     event::Actor,
     image::{Digest, Image},
@@ -15,13 +21,13 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 use tokio::{
     sync::{Semaphore, watch},
-    task::AbortHandle,
+    task::{AbortHandle, JoinHandle},
 };
 
 /// Fetches at once; more would only share the same line.
@@ -32,6 +38,8 @@ const MOST: usize = 32;
 const SHOWN: usize = 16;
 /// Between two publications of how far one is.
 const PACE: Duration = Duration::from_millis(250);
+/// The alarm that tells of fetches that cannot be gone on with.
+const ALARM: &str = "fetching";
 
 /// How it is with a fetch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -94,6 +102,8 @@ type Table = BTreeMap<u64, Entry>;
 struct Entry {
     fetch: Fetch,
     task: Option<AbortHandle>,
+    /// Until it is over.
+    place: Option<Place>,
     /// When and at which byte the rate was looked at last.
     looked: (Instant, u64),
 }
@@ -108,6 +118,8 @@ pub struct Fetches {
     private: bool,
     turns: Arc<Semaphore>,
     next: Arc<AtomicU64>,
+    /// The box stops: what ends now is gone on with when it starts again.
+    stopping: Arc<AtomicBool>,
     table: Arc<watch::Sender<Table>>,
 }
 
@@ -122,6 +134,7 @@ impl Fetches {
             private,
             turns: Arc::new(Semaphore::new(AT_ONCE)),
             next: Arc::new(AtomicU64::new(1)),
+            stopping: Arc::default(),
             table: Arc::new(watch::Sender::new(Table::new())),
         }
     }
@@ -155,30 +168,96 @@ impl Fetches {
         if private || self.private { super::client::Reach::Anywhere } else { super::client::Reach::Internet }
     }
 
-    /// Begins a fetch.
+    /// Begins a fetch, which is on the disk when this is answered.
     ///
     /// # Errors
     /// [`DeskError`] if it can be told already that it will not do.
-    pub fn begin(&self, mut order: Order, actor: Actor) -> Result<Fetch, DeskError> {
-        order.private |= self.private;
-        let (name, first) = (order.name.clone(), order.urls.first().cloned().unwrap_or_default());
-        let checked = order.check()?;
-        if self.inventory.snapshot().image_by_name(name.as_str()).is_some() {
-            return Err(DeskError::Named(name));
+    pub async fn begin(&self, order: Order, actor: Actor) -> Result<Fetch, DeskError> {
+        order.check()?;
+        if self.inventory.snapshot().image_by_name(order.name.as_str()).is_some() {
+            return Err(DeskError::Named(order.name));
         }
         let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let note = Note { order, actor, offset: 0, known: None };
+        let place = Place::new(self.media.fetching(), id);
+        let stored = tokio::task::spawn_blocking(move || place.store(&note).map(|()| (place, note))).await;
+        let (place, note) =
+            stored.map_err(|error| FetchError::Mistake(error.to_string()))?.map_err(FetchError::from)?;
+        self.start(id, note, place, false)
+    }
+
+    /// Goes on with what was under way when the box went off. What cannot be gone on with is told of, and stops nothing.
+    pub async fn wake(&self) {
+        let folder = self.media.fetching();
+        let Ok((notes, mut unread)) = tokio::task::spawn_blocking(move || notes::load(&folder)).await else { return };
+        for (place, id, note) in notes {
+            self.next.fetch_max(id.saturating_add(1), Ordering::Relaxed);
+            let name = note.order.name.clone();
+            // It became an image a moment before the box went off.
+            if self.inventory.snapshot().image_by_name(name.as_str()).is_some() {
+                continue;
+            }
+            let started = match note.order.check() {
+                Ok(_) => self.start(id, note, place, true),
+                Err(error) => Err(error.into()),
+            };
+            match started {
+                Ok(fetch) => tracing::info!(%name, bytes = fetch.done_bytes, "a fetch goes on"),
+                Err(error) => {
+                    unread.push(Unread { file: self.media.fetching().join(format!("{id}.json")), why: chain(&error) });
+                }
+            }
+        }
+        self.tell_unread(unread).await;
+    }
+
+    async fn tell_unread(&self, unread: Vec<Unread>) {
+        let Some(Unread { file, why }) = unread.first() else { return };
+        for Unread { file, why } in &unread {
+            tracing::warn!(file = %file.display(), why, "a fetch cannot be gone on with");
+        }
+        let more = if unread.len() > 1 { format!(" (and of {} more)", unread.len() - 1) } else { String::new() };
+        let text = format!(
+            "A fetch cannot be gone on with: its note {}{more} does not read: {why}. Ask for it again.",
+            file.display()
+        );
+        let text = CleanText::new(&text);
+        let raised = self.inventory.transact::<_, StoreError, _>(move |tx| tx.raise_alarm(ALARM, None, text)).await;
+        if let Err(error) = raised {
+            tracing::error!(error = chain(&error), "an alarm could not be raised");
+        }
+    }
+
+    /// Ends all that is under way, to go on when the box starts again.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        for entry in self.table.borrow().values() {
+            if let Some(task) = &entry.task {
+                task.abort();
+            }
+        }
+    }
+
+    /// Lists and begins it; from now on it stays until it is over.
+    fn start(&self, id: u64, note: Note, place: Place, again: bool) -> Result<Fetch, DeskError> {
+        let name = note.order.name.clone();
+        let from = note
+            .known
+            .as_ref()
+            .map_or_else(|| note.order.urls.first().cloned().unwrap_or_default(), |known| known.url.clone());
         let fetch = Fetch {
             id,
             name: name.clone(),
-            url: CleanText::new(&first),
+            url: CleanText::new(&from),
             state: FetchState::Waiting,
-            done_bytes: 0,
-            size_bytes: None,
+            done_bytes: note.offset,
+            size_bytes: note.known.as_ref().and_then(|known| known.size),
             rate: 0,
             message: None,
             digest: None,
         };
-        let entry = Entry { fetch: fetch.clone(), task: None, looked: (Instant::now(), 0) };
+        let looked = (Instant::now(), note.offset);
+        let entry = Entry { fetch: fetch.clone(), task: None, place: Some(place.clone()), looked };
         let mut refused = None;
         self.table.send_if_modified(|table| {
             let mut running = table.values().filter(|entry| !entry.fetch.state.over());
@@ -199,9 +278,14 @@ impl Fetches {
         if let Some(refused) = refused {
             return Err(refused);
         }
+        place.stays();
         let desk = self.clone();
         let task = tokio::spawn(async move {
-            let ended = desk.run(id, checked, actor).await;
+            let ended = desk.run(id, note, place, again).await;
+            // What the stopping box broke off is no end.
+            if desk.stopping.load(Ordering::Relaxed) {
+                return;
+            }
             desk.change(id, |fetch| match ended {
                 Ok(image) => {
                     fetch.state = FetchState::Done;
@@ -228,26 +312,30 @@ impl Fetches {
     ///
     /// # Errors
     /// [`DeskError::Unknown`].
-    pub fn cancel(&self, id: u64) -> Result<Fetch, DeskError> {
-        self.change(id, |fetch| {
-            if !fetch.state.over() {
-                fetch.state = FetchState::Cancelled;
-                fetch.message = None;
-            }
+    pub async fn cancel(&self, id: u64) -> Result<Fetch, DeskError> {
+        let forgotten = self.change(id, |fetch| {
+            fetch.state = FetchState::Cancelled;
+            fetch.message = None;
         });
         if let Some(task) = self.table.borrow().get(&id).and_then(|entry| entry.task.clone()) {
             task.abort();
         }
+        if let Some(forgotten) = forgotten {
+            let _ = forgotten.await;
+        }
         self.get(id)
     }
 
-    async fn run(&self, id: u64, checked: super::fetch::Checked, actor: Actor) -> Result<Image, String> {
+    async fn run(&self, id: u64, note: Note, place: Place, again: bool) -> Result<Image, String> {
         let _turn = self.turns.acquire().await.map_err(|_| "the box is stopping".to_owned())?;
         self.change(id, |fetch| fetch.state = FetchState::Fetching);
-        let unique = crate::auth::Token::random().map_err(|error| chain(&error))?.hex();
-        let now = self.inventory.clock().wall();
-        let fetcher = Fetcher { client: &self.client, media: &self.media, unique, now };
-        let image = fetcher.run(checked, |stand| self.tell(id, stand)).await.map_err(|error| chain(&error))?;
+        let (reach, actor) = (self.reach(note.order.private), note.actor.clone());
+        let fetcher =
+            Fetcher { client: &self.client, media: &self.media, reach, again, now: self.inventory.clock().wall() };
+        let fetched = fetcher.run(note, place, |stand| self.tell(id, stand)).await;
+        let mut image = fetched.map_err(|error| chain(&error))?;
+        // The box may not have known the time when it began.
+        image.imported_wall = self.inventory.clock().wall();
         let stored = self.inventory.transact(move |tx| tx.put_image(image, actor)).await;
         stored.map(|image| (*image).clone()).map_err(|error| chain(&error))
     }
@@ -278,12 +366,21 @@ impl Fetches {
         });
     }
 
-    fn change(&self, id: u64, act: impl FnOnce(&mut Fetch)) {
+    /// Changes what is not over yet. What is over by that is no more gone on with once the answer is waited for.
+    fn change(&self, id: u64, act: impl FnOnce(&mut Fetch)) -> Option<JoinHandle<()>> {
+        let mut place = None;
         self.table.send_modify(|table| {
             // Who called it off has the last word.
             if let Some(entry) = table.get_mut(&id).filter(|entry| !entry.fetch.state.over()) {
                 act(&mut entry.fetch);
+                if entry.fetch.state.over() {
+                    place = entry.place.take();
+                }
             }
         });
+        place.map(|place| tokio::task::spawn_blocking(move || place.over()))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,14 +1,18 @@
 //! One file comes in from elsewhere: what vouches for it first, then its bytes, from one mirror after another, going on where
 //! the one before broke off.
 
+mod coming;
+
 use super::{
     checksums::{ListError, Sum},
     client::{Answer, Client, ClientError, Pieces, Reach},
-    proof::{Proof, Watch},
+    notes::{self, Note, Place},
+    proof::Proof,
     signature::{self, KeyError, Keyring, SignatureError},
     url::{InvalidUrl, Url},
 };
-use crate::media::{Import, ImportError, Media};
+use crate::media::{ImportError, Media};
+use coming::Coming;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use rackberry_core::{
     image::{Digest, Image},
@@ -16,17 +20,21 @@ use rackberry_core::{
     time::WallTime,
 };
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Pieces are put together to so many bytes before they are written.
 const WRITE: usize = 1 << 20;
-/// Breaks in a row without a byte in between, after which nothing more is tried.
+/// Breaks in a row without a byte in between, after which nothing more is tried: of a file that nothing came of,
 const TRIES: u32 = 8;
+/// and where more is at stake: about an hour, since a line or a router may be away for long.
+const LONG_TRIES: u32 = 120;
 /// The first pause after a break; each one after it is twice as long, up to the longest.
 const PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Bytes that stay free for the box's own state, and for the steps by which an import looks at what is left.
 const RESERVE: u64 = (64 + 4) << 20;
+/// A slow line's bytes are written at the latest after so long.
+const WRITE_EVERY: Duration = Duration::from_secs(5);
 /// Mirrors of one file.
 const MIRRORS: usize = 16;
 
@@ -48,7 +56,7 @@ pub struct Order {
     #[serde(default)]
     pub signature: Option<String>,
     /// The keys that may have signed, as their file has them.
-    #[serde(default)]
+    #[serde(default, with = "notes::packed")]
     pub key: Option<Vec<u8>>,
     /// A packed archive is kept packed.
     #[serde(default)]
@@ -91,8 +99,8 @@ pub enum FetchError {
     TwoDigests,
     #[error("it has {size} bytes, and there is room for {room}: remove an image that no host uses")]
     Room { size: u64, room: u64 },
-    #[error("only {got} of {size} bytes came, and after that nothing more in {TRIES} tries")]
-    Short { got: u64, size: u64, source: Option<ClientError> },
+    #[error("only {got} of {size} bytes came, and after that nothing more in {tries} tries")]
+    Short { got: u64, size: u64, tries: u32, source: Option<ClientError> },
     #[error("the file that came cannot be read again")]
     Read(#[source] std::io::Error),
     #[error("the file could not be stored")]
@@ -120,7 +128,6 @@ pub struct Checked {
     checksums: Option<Url>,
     signature: Option<Url>,
     keyring: Option<Keyring>,
-    order: Order,
 }
 
 impl Order {
@@ -128,7 +135,7 @@ impl Order {
     ///
     /// # Errors
     /// [`FetchError`] for what can be told without asking anybody.
-    pub fn check(self) -> Result<Checked, FetchError> {
+    pub fn check(&self) -> Result<Checked, FetchError> {
         let read = |text: &Option<String>| text.as_deref().map(str::parse::<Url>).transpose();
         let urls: Vec<Url> = self.urls.iter().map(|url| url.parse()).collect::<Result<_, _>>()?;
         let (checksums, signature) = (read(&self.checksums)?, read(&self.signature)?);
@@ -138,7 +145,7 @@ impl Order {
             (MIRRORS.., ..) => Err(FetchError::ManyUrls),
             (_, Some(_), None, None) => Err(FetchError::KeyWithoutSignature),
             (_, None, Some(_), _) => Err(FetchError::SignatureWithoutKey),
-            _ => Ok(Checked { urls, checksums, signature, keyring, order: self }),
+            _ => Ok(Checked { urls, checksums, signature, keyring }),
         }
     }
 }
@@ -159,109 +166,106 @@ fn length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// Where it is kept and who vouches for it, while it comes.
-#[derive(Debug)]
-struct Coming {
-    import: Import,
-    got: u64,
-    watch: Watch,
-}
-
-impl Coming {
-    fn take(&mut self, bytes: &[u8]) -> Result<(), ImportError> {
-        self.import.write(bytes)?;
-        self.watch.update(bytes);
-        self.got += bytes.len() as u64;
-        Ok(())
-    }
-}
-
 /// Fetches one file.
 #[derive(Debug)]
 pub struct Fetcher<'a> {
     pub client: &'a Client,
     pub media: &'a Media,
-    /// A name for its file that no other has.
-    pub unique: String,
+    pub reach: Reach,
+    /// It was begun before the box started. A box may be up before its uplink, and before it knows the time.
+    pub again: bool,
     /// The box's own time; zero if it does not know.
     pub now: WallTime,
 }
 
 impl Fetcher<'_> {
-    /// Fetches, checks and takes in; `tell` learns how far it is.
+    /// Fetches, checks and takes in, from where the note says that it is; `tell` learns how far. The note is kept at its place, and
+    /// who gave that decides what stays of it.
     ///
     /// # Errors
-    /// [`FetchError`]; nothing is kept then.
-    pub async fn run(&self, checked: Checked, tell: impl Fn(Stand)) -> Result<Image, FetchError> {
-        let reach = if checked.order.private { Reach::Anywhere } else { Reach::Internet };
-        let proof = self.proof(&checked, reach).await?;
-        let mut coming = self.begin(&checked, &proof).await?;
-        let mut known: Option<Known> = None;
-        let (mut tries, mut mirror) = (0, 0);
-        loop {
+    /// [`FetchError`].
+    pub async fn run(&self, note: Note, place: Place, tell: impl Fn(Stand)) -> Result<Image, FetchError> {
+        let checked = note.order.check()?;
+        let at = |url: &Url| note.known.as_ref().is_some_and(|known| known.url == url.to_string());
+        let mut mirror = checked.urls.iter().position(at).unwrap_or(0);
+        let mut tries = 0;
+        let (offset, size) = (note.offset, note.known.as_ref().and_then(|known| known.size));
+        let from = note.known.as_ref().map_or_else(|| first(&note.order), |known| known.url.clone());
+        let begun = |waits| tell(Stand { got: offset, size, waits, from: from.clone() });
+        let proof = loop {
+            match self.proof(&note.order, &checked).await {
+                Err(FetchError::List(error) | FetchError::SignatureFile(error))
+                    if self.again && self.may_pass(&error) && tries < LONG_TRIES =>
+                {
+                    begun(Some(crate::chain(&error)));
+                    tries += 1;
+                    pause(tries).await;
+                }
+                other => break other?,
+            }
+        };
+        begun((offset > 0).then(|| "what is here already is read once more".to_owned()));
+        tries = 0;
+        let watch = proof.watch(checked.keyring.as_ref())?;
+        let media = self.media.clone();
+        let mut coming = blocking(move || Coming::resume(media, watch, note, place)).await??;
+        while !coming.whole() {
             let url = checked.urls.get(mirror % checked.urls.len().max(1)).ok_or(FetchError::NoUrl)?;
-            let before = coming.got;
+            let before = coming.got();
             let stand = |got, size, waits| tell(Stand { got, size, waits, from: url.to_string() });
-            let size = known.as_ref().and_then(|known| known.size);
-            stand(coming.got, size, None);
-            let (ended, back) = self.part(url, reach, coming, &mut known, &proof, &checked, &stand).await?;
+            stand(coming.got(), coming.size(), None);
+            let (ended, back) = self.part(url, coming, &proof, &checked, &stand).await?;
             coming = back;
             let Err(error) = ended else { break };
             // What one mirror does not have another may; what is wrong with the order is wrong everywhere.
-            if !(error.passing() || (checked.urls.len() > 1 && mirror + 1 < checked.urls.len() * 2)) {
+            if !(self.may_pass(&error) || (checked.urls.len() > 1 && mirror + 1 < checked.urls.len() * 2)) {
                 return Err(error.into());
             }
-            tries = if coming.got > before { 0 } else { tries + 1 };
-            if tries >= TRIES {
-                let size = known.as_ref().and_then(|known| known.size);
-                return Err(match size {
-                    Some(size) if coming.got > 0 => FetchError::Short { got: coming.got, size, source: Some(error) },
+            let got = coming.got();
+            tries = if got > before { 0 } else { tries + 1 };
+            if tries >= if self.again || got > 0 { LONG_TRIES } else { TRIES } {
+                return Err(match coming.size() {
+                    Some(size) if got > 0 => FetchError::Short { got, size, tries, source: Some(error) },
                     _ => error.into(),
                 });
             }
             mirror += 1;
-            let size = known.as_ref().and_then(|known| known.size);
-            stand(coming.got, size, Some(crate::chain(&error)));
-            tokio::time::sleep((PAUSE * 2_u32.saturating_pow(tries)).min(LONGEST_PAUSE)).await;
+            coming = blocking(move || coming.settle().map(|()| coming)).await??;
+            stand(got, coming.size(), Some(crate::chain(&error)));
+            pause(tries).await;
         }
-        self.finish(coming, checked, proof).await
+        self.finish(coming, proof).await
+    }
+
+    /// Whether trying again may help.
+    fn may_pass(&self, error: &ClientError) -> bool {
+        // A certificate may not be valid yet by a clock that was not set yet.
+        error.passing() || (self.again && matches!(error, ClientError::Tls { .. }))
     }
 
     /// Fetches what vouches for the file.
-    async fn proof(&self, checked: &Checked, reach: Reach) -> Result<Proof, FetchError> {
+    async fn proof(&self, order: &Order, checked: &Checked) -> Result<Proof, FetchError> {
         let signature = match &checked.signature {
             Some(url) => {
-                let small = self.client.small(url, signature::LONGEST, reach).await;
+                let small = self.client.small(url, signature::LONGEST, self.reach).await;
                 Some(small.map_err(FetchError::SignatureFile)?)
             }
             None => None,
         };
-        let given = checked.order.sha256;
+        let given = order.sha256;
         let Some(at) = &checked.checksums else {
             return Ok(Proof { sum: given.map(Sum::Sha256), signature, ..Proof::default() });
         };
-        let list = self.client.small(at, signature::LONGEST, reach).await.map_err(FetchError::List)?;
+        let list = self.client.small(at, signature::LONGEST, self.reach).await.map_err(FetchError::List)?;
         let url = checked.urls.first().ok_or(FetchError::NoUrl)?;
         Proof::by_list(given, checked.keyring.as_ref(), &list, signature.as_deref(), url.path(), self.now)
     }
 
-    /// From nothing.
-    async fn begin(&self, checked: &Checked, proof: &Proof) -> Result<Coming, FetchError> {
-        let watch = proof.watch(checked.keyring.as_ref())?;
-        let (media, unique) = (self.media.clone(), self.unique.clone());
-        let import = blocking(move || Import::start(&media, &unique)).await??;
-        let import = import.as_it_is(checked.order.as_it_is);
-        Ok(Coming { import, got: 0, watch })
-    }
-
     /// One answer of one mirror, from where we are on. The outer error ends it all, the inner one this mirror.
-    #[allow(clippy::too_many_arguments, reason = "one call's surroundings, used once")]
     async fn part(
         &self,
         url: &Url,
-        reach: Reach,
         mut coming: Coming,
-        known: &mut Option<Known>,
         proof: &Proof,
         checked: &Checked,
         stand: &impl Fn(u64, Option<u64>, Option<String>),
@@ -270,28 +274,28 @@ impl Fetcher<'_> {
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         // From another mirror a rest is taken if something will prove that it is a rest of the same file.
         let proven = proof.tells();
-        let same = known.as_ref().filter(|known| known.url == *url);
-        if coming.got > 0 && (proven || same.is_some_and(|known| known.tag.is_some())) {
-            if let Ok(range) = HeaderValue::from_str(&format!("bytes={}-", coming.got)) {
+        let tag = coming.known().filter(|known| known.url == url.to_string()).and_then(|known| known.tag.as_deref());
+        if coming.got() > 0 && (proven || tag.is_some()) {
+            if let Ok(range) = HeaderValue::from_str(&format!("bytes={}-", coming.got())) {
                 headers.insert(header::RANGE, range);
             }
-            if let Some(tag) = same.and_then(|known| known.tag.clone()) {
+            if let Some(tag) = tag.and_then(|tag| HeaderValue::from_str(tag).ok()) {
                 headers.insert(header::IF_RANGE, tag);
             }
         }
-        let answer = match self.client.ask(&Method::GET, url, &headers, reach).await {
+        let answer = match self.client.ask(&Method::GET, url, &headers, self.reach).await {
             Ok(answer) => answer,
             Err(error) => return Ok((Err(error), coming)),
         };
         let told = Known::of(url, &answer);
         match answer.response.status() {
-            StatusCode::PARTIAL_CONTENT if told.from == coming.got && told.fits(known.as_ref()) => {}
-            StatusCode::OK | StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE if coming.got > 0 => {
+            StatusCode::PARTIAL_CONTENT if told.from == coming.got() && told.fits(coming.known()) => {}
+            StatusCode::OK | StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE if coming.got() > 0 => {
                 // It cannot or may not go on here: all of it again.
-                drop(coming);
-                coming = self.begin(checked, proof).await?;
+                let watch = proof.watch(checked.keyring.as_ref())?;
+                let media = self.media.clone();
+                coming = blocking(move || coming.anew(media, watch)).await??;
                 if answer.response.status() != StatusCode::OK {
-                    *known = None;
                     return Ok((Err(ClientError::Elsewhere { url: url.to_string() }), coming));
                 }
             }
@@ -299,26 +303,27 @@ impl Fetcher<'_> {
             status => return Ok((Err(ClientError::Status { url: url.to_string(), status }), coming)),
         }
         let size = told.size;
-        *known = Some(told);
+        coming.learn(told);
         if let Some(size) = size {
-            let room = room(self.media).saturating_add(coming.got);
+            let room = room(self.media).saturating_add(coming.got());
             if size > room {
                 return Err(FetchError::Room { size, room });
             }
         }
-        stand(coming.got, size, None);
+        stand(coming.got(), size, None);
         let mut pieces = Pieces::new(&answer.url, answer.response.into_body());
-        let mut held = Vec::new();
+        let (mut held, mut wrote) = (Vec::new(), Instant::now());
         loop {
             let piece = pieces.next().await;
             let over = !matches!(piece, Ok(Some(_)));
             if let Ok(Some(piece)) = &piece {
                 held.extend_from_slice(piece);
             }
-            if (over && !held.is_empty()) || held.len() >= WRITE {
+            if !held.is_empty() && (over || held.len() >= WRITE || wrote.elapsed() >= WRITE_EVERY) {
                 let bytes = std::mem::take(&mut held);
                 coming = blocking(move || coming.take(&bytes).map(|()| coming)).await??;
-                stand(coming.got, size, None);
+                wrote = Instant::now();
+                stand(coming.got(), size, None);
             }
             match piece {
                 Ok(Some(_)) => {}
@@ -329,18 +334,29 @@ impl Fetcher<'_> {
     }
 
     /// Checks everything that was asked for, and only then gives the file its name.
-    async fn finish(&self, coming: Coming, checked: Checked, proof: Proof) -> Result<Image, FetchError> {
-        let Coming { import, watch, .. } = coming;
-        let (wanted, verdict) = proof.judge(watch, self.now)?;
-        let wanted = wanted.or(checked.order.sha256);
-        let origin = CleanText::new(checked.order.urls.first().map_or("", String::as_str));
-        let (name, now) = (checked.order.name, self.now);
-        let mut image = blocking(move || import.finish(name, origin, wanted, now)).await??;
-        if let Some(verdict) = verdict {
-            image.verdict = verdict;
-        }
-        Ok(image)
+    async fn finish(&self, coming: Coming, proof: Proof) -> Result<Image, FetchError> {
+        let now = self.now;
+        blocking(move || {
+            let (import, watch, order, _place) = coming.into_parts()?;
+            let (wanted, verdict) = proof.judge(watch, now)?;
+            let origin = CleanText::new(&first(&order));
+            let mut image = import.finish(order.name, origin, wanted.or(order.sha256), now)?;
+            if let Some(verdict) = verdict {
+                image.verdict = verdict;
+            }
+            Ok(image)
+        })
+        .await?
     }
+}
+
+/// The first address, or nothing.
+fn first(order: &Order) -> String {
+    order.urls.first().cloned().unwrap_or_default()
+}
+
+async fn pause(tries: u32) {
+    tokio::time::sleep((PAUSE * 2_u32.saturating_pow(tries.min(10))).min(LONGEST_PAUSE)).await;
 }
 
 /// What may be written until only the box's own reserve is left.
@@ -352,12 +368,15 @@ pub fn room(media: &Media) -> u64 {
 }
 
 /// What a mirror said of the file.
-#[derive(Debug, Clone)]
-struct Known {
-    url: Url,
-    size: Option<u64>,
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Known {
+    pub url: String,
+    pub size: Option<u64>,
     /// A strong entity tag, or else a date (RFC 9110, 13.1.5).
-    tag: Option<HeaderValue>,
+    pub tag: Option<String>,
+    /// Where its bytes begin.
+    #[serde(skip)]
     from: u64,
 }
 
@@ -375,7 +394,8 @@ impl Known {
         }
         let strong = |tag: &&HeaderValue| tag.as_bytes().first() == Some(&b'"');
         let tag = headers.get(header::ETAG).filter(strong).or_else(|| headers.get(header::LAST_MODIFIED));
-        Known { url: url.clone(), size, tag: tag.cloned(), from }
+        let tag = tag.and_then(|tag| tag.to_str().ok()).map(str::to_owned);
+        Known { url: url.to_string(), size, tag, from }
     }
 
     /// Whether it can be the same file as the one begun.

@@ -41,14 +41,14 @@ pub struct Wish {
 /// What can be told before anybody is asked.
 pub async fn fetch(state: &State, wish: Wish, actor: Actor) -> Result<Fetch, Error> {
     let order = order(state, wish).await?;
-    begin(state, order, actor)
+    begin(state, order, actor).await
 }
 
-fn begin(state: &State, order: Order, actor: Actor) -> Result<Fetch, Error> {
+async fn begin(state: &State, order: Order, actor: Actor) -> Result<Fetch, Error> {
     if let Some(why) = state.sensors.refusal() {
         return Err(Error::Conflict(why.to_owned()));
     }
-    Ok(state.fetches.begin(order, actor)?)
+    Ok(state.fetches.begin(order, actor).await?)
 }
 
 /// The order for a wish, with its key read.
@@ -194,7 +194,7 @@ pub async fn get_it(
         as_it_is: false,
         private: allow_private,
     };
-    begin(state, order, actor)
+    begin(state, order, actor).await
 }
 
 /// Fetches that are shown: those under way, and those that failed while nothing of their name came since.

@@ -21,7 +21,7 @@ pub(super) static FETCH: Schema = Schema {
     name: "Fetch",
     about: "A file that comes in from elsewhere.",
     fields: &[
-        must("id", Kind::Number, "Counts from the start of the box."),
+        must("id", Kind::Number, "Stays the same while it goes on, also when the box starts again."),
         must("name", Kind::Text, "What the image will be called."),
         must("url", Kind::Text, "Where its bytes come from just now."),
         must("state", Kind::Word(&["waiting", "fetching", "done", "failed", "cancelled"]), "How it is with it."),
@@ -132,7 +132,7 @@ async fn size(call: Call) -> Result<Value, Error> {
 }
 
 async fn cancel(call: Call) -> Result<Fetch, Error> {
-    Ok(call.state.fetches.cancel(number(&call)?)?)
+    Ok(call.state.fetches.cancel(number(&call)?).await?)
 }
 
 fn number(call: &Call) -> Result<u64, Error> {

@@ -138,7 +138,10 @@ async fn page(visit: &Visit, profile: &str, medium: &str, refused: Option<Error>
 /// `POST /fetches/{id}/cancel`.
 pub(super) async fn cancel(visit: &Visit, id: &str) -> Response {
     let none = || Error::NotFound(format!("There is no fetch {}.", rackberry_core::text::clean(id, 20)));
-    let cancelled = id.parse().map_err(|_| none()).and_then(|id| Ok(visit.ask.state.fetches.cancel(id)?));
+    let cancelled = match id.parse() {
+        Ok(id) => visit.ask.state.fetches.cancel(id).await.map_err(Error::from),
+        Err(_) => Err(none()),
+    };
     match cancelled {
         Ok(fetch) => {
             let said = format!("{} is not fetched any more.", fetch.name);

@@ -4,7 +4,7 @@ use super::{
     super::testing::{Server, answer, broken, file, whole},
     *,
 };
-use rackberry_core::image::Verdict;
+use rackberry_core::{event::Actor, image::Verdict};
 use sha2::{Digest as _, Sha256, Sha512};
 
 const TAG: &str = "\"one\"";
@@ -27,15 +27,36 @@ impl Box {
     }
 
     async fn fetch(&self, order: Order) -> Result<Image, FetchError> {
-        let fetcher =
-            Fetcher { client: &self.client, media: &self.media, unique: "one".to_owned(), now: WallTime::FIRST };
-        let fetched = fetcher.run(order.check()?, |_| {}).await;
-        let incoming = std::fs::read_dir(self.media.aside("")).unwrap().count();
-        assert_eq!(incoming, 0, "something was left behind");
+        self.run(Note { order, actor: Actor::Box, offset: 0, known: None }, false).await
+    }
+
+    /// As after a restart of the box, with these bytes on its disk, of which so many are known to be there.
+    async fn go_on(&self, order: Order, there: &[u8], offset: u64, known: Known) -> Result<Image, FetchError> {
+        let place = Place::new(self.media.fetching(), 1);
+        let note = Note { order, actor: Actor::Box, offset, known: Some(known) };
+        place.store(&note).unwrap();
+        std::fs::write(place.data(), there).unwrap();
+        place.stays();
+        self.run(note, true).await
+    }
+
+    async fn run(&self, note: Note, again: bool) -> Result<Image, FetchError> {
+        let reach = if note.order.private { Reach::Anywhere } else { Reach::Internet };
+        let (client, media) = (&self.client, &self.media);
+        let fetcher = Fetcher { client, media, reach, again, now: WallTime::FIRST };
+        let place = Place::new(self.media.fetching(), 1);
+        place.store(&note).unwrap();
+        let fetched = fetcher.run(note, place, |_| {}).await;
+        let left = std::fs::read_dir(self.media.fetching()).unwrap().count();
+        assert_eq!(left, 0, "something was left behind");
         let kept = std::fs::read_dir(self.media.aside("..")).unwrap().flatten().filter(|f| f.path().is_file()).count();
         assert!(fetched.is_ok() || kept == 0, "something that was refused was kept");
         fetched
     }
+}
+
+fn known(url: String, size: u64, tag: &str) -> Known {
+    Known { url, size: Some(size), tag: Some(tag.to_owned()), from: 0 }
 }
 
 fn order(urls: &[String]) -> Order {
@@ -255,4 +276,84 @@ async fn a_signature_is_asked_for_first_and_held_against_every_byte() {
     assert!(matches!(signed(&ours, "/x", None, None).check(), Err(FetchError::KeyWithoutSignature)));
     let keyless = Order { signature: Some(server.url("/sig")), ..order(&[server.url("/x")]) };
     assert!(matches!(keyless.check(), Err(FetchError::SignatureWithoutKey)));
+}
+
+#[tokio::test]
+async fn after_a_restart_only_what_is_missing_is_asked_for() {
+    let server = Server::start(|_, request| file(&request, &bytes(), TAG)).await;
+    let url = server.url("/x");
+    let known = || known(url.clone(), 3_000_000, TAG);
+    let order = || order(std::slice::from_ref(&url));
+    // What was written and never synced is not believed.
+    let there = [&bytes()[..2_000_000], &[7; 5000][..]].concat();
+    let image = Box::new().go_on(order(), &there, 2_000_000, known()).await.unwrap();
+    assert_eq!((image.digest, image.size_bytes), (digest(&bytes()), 3_000_000));
+    // A disk that lost what it had promised.
+    let image = Box::new().go_on(order(), &bytes()[..1_000_000], 2_000_000, known()).await.unwrap();
+    assert_eq!(image.digest, digest(&bytes()));
+    assert_eq!(server.requests(), ["GET /x bytes=2000000-", "GET /x bytes=1000000-"]);
+    // The box went off between the last byte and the image.
+    let image = Box::new().go_on(order(), &bytes(), 3_000_000, known()).await.unwrap();
+    assert_eq!((image.digest, server.asked()), (digest(&bytes()), 2));
+}
+
+#[tokio::test]
+async fn a_file_that_changed_while_the_box_was_off_begins_anew() {
+    let server = Server::start(|_, request| file(&request, &bytes(), "\"two\"")).await;
+    let order = order(&[server.url("/x")]);
+    let known = known(server.url("/x"), 2_500_000, TAG);
+    let image = Box::new().go_on(order, &[9; 2_000_000], 2_000_000, known).await.unwrap();
+    assert_eq!((image.digest, image.size_bytes), (digest(&bytes()), 3_000_000));
+    assert_eq!(server.requests(), ["GET /x bytes=2000000-"], "one answer, which was the whole of it");
+}
+
+#[tokio::test]
+async fn after_a_restart_the_mirror_that_it_came_from_is_asked_first() {
+    let start = || Server::start(|_, request| file(&request, &bytes(), TAG));
+    let (first, second) = (start().await, start().await);
+    let order = order(&[first.url("/x"), second.url("/x")]);
+    let known = known(second.url("/x"), 3_000_000, TAG);
+    let image = Box::new().go_on(order, &bytes()[..2_000_000], 2_000_000, known).await.unwrap();
+    assert_eq!((image.digest, first.asked()), (digest(&bytes()), 0));
+    assert_eq!(second.requests(), ["GET /x bytes=2000000-"]);
+}
+
+#[tokio::test]
+async fn after_a_restart_every_byte_is_held_against_its_signature() {
+    use super::super::signature::tests::Gpg;
+    let gpg = Gpg::with_key("ed25519", "never");
+    let signature = gpg.run(&["--detach-sign"], &bytes());
+    let server = Server::start(move |_, request| match request.uri().path() {
+        "/sig" => answer(200, &[], whole(signature.clone())),
+        _ => file(&request, &bytes(), TAG),
+    })
+    .await;
+    let order = || Order {
+        key: Some(gpg.run(&["--export"], b"")),
+        signature: Some(server.url("/sig")),
+        ..order(&[server.url("/x")])
+    };
+    let known = || known(server.url("/x"), 3_000_000, TAG);
+    let image = Box::new().go_on(order(), &bytes()[..2_000_000], 2_000_000, known()).await.unwrap();
+    assert!(matches!(image.verdict, Verdict::Signed { .. }), "{:?}", image.verdict);
+    assert_eq!(server.requests(), ["GET /sig", "GET /x bytes=2000000-"]);
+    let mut rotten = bytes()[..2_000_000].to_vec();
+    rotten[1_000_000] ^= 1;
+    let error = Box::new().go_on(order(), &rotten, 2_000_000, known()).await.unwrap_err();
+    assert!(matches!(error, FetchError::Signature(SignatureError::Wrong { .. })), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_box_that_started_before_its_uplink_waits_for_the_list_too() {
+    let server = Server::start(|nth, request| match (nth, request.uri().path()) {
+        (0, _) => answer(503, &[], whole("not yet")),
+        (_, "/list") => answer(200, &[], whole(format!("{}  x\n", digest(&bytes())))),
+        _ => file(&request, &bytes(), TAG),
+    })
+    .await;
+    let order = || Order { checksums: Some(server.url("/list")), ..order(&[server.url("/x")]) };
+    let known = known(server.url("/x"), 3_000_000, TAG);
+    let image = Box::new().go_on(order(), &bytes()[..2_000_000], 2_000_000, known).await.unwrap();
+    assert_eq!((image.digest, image.verdict), (digest(&bytes()), Verdict::DigestGiven));
+    assert_eq!(server.requests(), ["GET /list", "GET /list", "GET /x bytes=2000000-"]);
 }

@@ -37,7 +37,7 @@ async fn a_fetch_is_a_row_with_its_bar_until_it_is_called_off() {
         as_it_is: false,
         private: true,
     };
-    let begun = site.state.fetches.begin(order, Actor::Box).unwrap();
+    let begun = site.state.fetches.begin(order, Actor::Box).await.unwrap();
     let page = site.get("/images").await.text();
     assert!(page.contains("afar"), "{page}");
     let failed = tokio::time::timeout(std::time::Duration::from_secs(60), async {
