@@ -25,7 +25,7 @@ const HEAD: usize = 512;
 
 /// Bytes that an import leaves free: images and state may share a disk, and the state has to go on.
 const RESERVE: u64 = 64 << 20;
-/// Bytes between two looks at the room that is left.
+/// Bytes between two looks at the room that is left; so many more stay free.
 const LOOK_EVERY: u64 = 4 << 20;
 
 /// Why an import did not end; nothing of it is kept.
@@ -182,7 +182,7 @@ impl Import {
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), ImportError> {
         if self.written >= self.look_at {
             self.look_at = self.written + LOOK_EVERY;
-            if room(&self.file).is_some_and(|room| room < LOOK_EVERY) {
+            if room(&self.file).is_some_and(|room| room == 0) {
                 return Err(ImportError::Full { written: self.written });
             }
         }
@@ -304,10 +304,10 @@ impl Import {
     }
 }
 
-/// Bytes that the disk of this file has left for images.
+/// Bytes that the disk of this file has left for images; none if it does not say.
 pub(super) fn room(file: &File) -> Option<u64> {
     let room = rustix::fs::fstatvfs(file).map(|fs| fs.f_bavail.saturating_mul(fs.f_frsize)).ok()?;
-    Some(room.saturating_sub(RESERVE))
+    Some(room.saturating_sub(RESERVE + LOOK_EVERY))
 }
 
 impl Media {

@@ -117,11 +117,7 @@ impl Media {
         if waiting.len() >= MOST {
             return Err(UploadError::TooMany);
         }
-        // What the others will still take is theirs.
-        let taken = waiting
-            .iter()
-            .fold(0, |sum: u64, other| sum.saturating_add(other.size_bytes - other.offset.min(other.size_bytes)));
-        let room = self.room().saturating_sub(taken);
+        let room = self.room(&wanted.id);
         if wanted.size_bytes > room {
             return Err(ImportError::TooLarge { size: wanted.size_bytes, room }.into());
         }
@@ -144,10 +140,13 @@ impl Media {
         std::fs::write(&part, text).and_then(|()| std::fs::rename(&part, &path)).map_err(wrap)
     }
 
-    /// Bytes that images may still take.
+    /// Bytes that may still come in by the upload of this id, or by whatever else: what the other uploads were promised is theirs.
+    /// Blocks on the disk.
     #[must_use]
-    pub fn room(&self) -> u64 {
-        std::fs::File::open(self.state_dir.join("images")).ok().and_then(|folder| room(&folder)).unwrap_or(0)
+    pub fn room(&self, upload: &str) -> u64 {
+        let free = std::fs::File::open(self.state_dir.join("images")).ok().and_then(|folder| room(&folder));
+        let others = self.uploads().into_iter().filter(|other| other.id != upload);
+        others.fold(free.unwrap_or(0), |room, other| room.saturating_sub(other.size_bytes.saturating_sub(other.offset)))
     }
 
     /// An upload as it stands. Blocks on the disk.
@@ -339,6 +338,18 @@ mod tests {
             media.give_up(&number.to_string()).await.unwrap();
         }
         assert_eq!(std::fs::read_dir(media.partial()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_an_upload_was_promised_is_no_room_for_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let media = media(&folder);
+        let whole = media.room("");
+        media.begin_upload(wanted("a", whole / 4 * 3)).unwrap();
+        assert!(media.room("") < whole / 2 && media.room("b") < whole / 2);
+        assert!(media.room("a") > whole / 2, "of its own promise it takes");
+        let second = media.begin_upload(Upload { name: "y".to_owned(), ..wanted("b", whole / 4 * 3) });
+        assert!(matches!(second, Err(UploadError::Import(ImportError::TooLarge { .. }))), "{second:?}");
     }
 
     #[test]

@@ -161,7 +161,9 @@ impl Fetches {
         let reach = self.reach(private);
         let url = url.parse().map_err(FetchError::from)?;
         let size = super::fetch::size(&self.client, &url, reach).await.map_err(FetchError::from)?;
-        Ok((size, super::fetch::room(&self.media)))
+        let media = self.media.clone();
+        let room = tokio::task::spawn_blocking(move || media.room("")).await;
+        Ok((size, room.map_err(|error| FetchError::Mistake(error.to_string()))?))
     }
 
     fn reach(&self, private: bool) -> super::client::Reach {

@@ -31,8 +31,6 @@ const LONG_TRIES: u32 = 120;
 /// The first pause after a break; each one after it is twice as long, up to the longest.
 const PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// Bytes that stay free for the box's own state, and for the steps by which an import looks at what is left.
-const RESERVE: u64 = (64 + 4) << 20;
 /// A slow line's bytes are written at the latest after so long.
 const WRITE_EVERY: Duration = Duration::from_secs(5);
 /// Mirrors of one file.
@@ -305,7 +303,8 @@ impl Fetcher<'_> {
         let size = told.size;
         coming.learn(told);
         if let Some(size) = size {
-            let room = room(self.media).saturating_add(coming.got());
+            let media = self.media.clone();
+            let room = blocking(move || media.room("")).await?.saturating_add(coming.got());
             if size > room {
                 return Err(FetchError::Room { size, room });
             }
@@ -357,14 +356,6 @@ fn first(order: &Order) -> String {
 
 async fn pause(tries: u32) {
     tokio::time::sleep((PAUSE * 2_u32.saturating_pow(tries.min(10))).min(LONGEST_PAUSE)).await;
-}
-
-/// What may be written until only the box's own reserve is left.
-#[must_use]
-pub fn room(media: &Media) -> u64 {
-    let folder = media.aside("");
-    let free = rustix::fs::statvfs(&folder).map_or(u64::MAX, |fs| fs.f_bavail.saturating_mul(fs.f_frsize));
-    free.saturating_sub(RESERVE)
 }
 
 /// What a mirror said of the file.

@@ -23,7 +23,7 @@ static UPLOAD: Schema = Schema {
         must("size_bytes", Kind::Number, "What was announced."),
         must("offset", Kind::Number, "So many bytes are here: the next ones begin there."),
         must("origin", Kind::Text, "Where it comes from."),
-        must("free_bytes", Kind::Number, "What images may still take on the box."),
+        must("free_bytes", Kind::Number, "What this one may still take on the box."),
     ],
     open: false,
 };
@@ -130,7 +130,7 @@ fn shown(state: &State, upload: &Upload) -> Value {
         "size_bytes": upload.size_bytes,
         "offset": upload.offset,
         "origin": upload.origin,
-        "free_bytes": state.media.room(),
+        "free_bytes": state.media.room(&upload.id),
     })
 }
 
