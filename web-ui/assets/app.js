@@ -103,8 +103,13 @@ document.body.addEventListener('htmx:sseBeforeMessage', event => {
   const search = fresh.querySelector('#q'), typed = old.querySelector('#q');
   if (search && typed) search.setAttribute('value', typed.value);
   event.preventDefault();
-  if (same(old, fresh)) sync(old, fresh);
-  else htmx.swap(old, page.innerHTML, { swapStyle: 'outerHTML', swapDelay: 0, settleDelay: 20 });
+  if (same(old, fresh)) { sync(old, fresh); return; }
+  // What was unfolded stays so, and scrolled to where it was.
+  for (const fold of fresh.querySelectorAll('details[id]')) fold.open ||= Boolean(byId(fold.id)?.open);
+  const at = old.querySelector('.log')?.scrollTop || 0;
+  htmx.swap(old, page.innerHTML, { swapStyle: 'outerHTML', swapDelay: 0, settleDelay: 20 });
+  const log = document.querySelector('.log');
+  if (log) log.scrollTop = at;
 });
 
 // --- The dialog: links to a page that is also a fragment open over this one.

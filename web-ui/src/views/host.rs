@@ -337,6 +337,8 @@ pub struct HostView {
     pub question: Option<Question>,
     /// Newest first.
     pub events: Vec<EventRow>,
+    /// The last lines of its log, newest last.
+    pub log: Vec<String>,
     pub served: Vec<Served>,
 }
 
@@ -352,6 +354,17 @@ impl HostView {
     pub(crate) fn specs(&self) -> String {
         let sizes: Vec<u64> = self.hardware.disks.iter().map(|disk| disk.bytes).collect();
         specs(self.hardware.cores, self.hardware.memory_bytes, &sizes)
+    }
+
+    pub(crate) fn log_title(&self) -> String {
+        match self.log.len() {
+            1 => "one line".to_owned(),
+            lines => format!("the last {lines} lines"),
+        }
+    }
+
+    pub(crate) fn log_text(&self) -> String {
+        self.log.join("\n")
     }
 
     pub(crate) fn asked(&self) -> bool {

@@ -168,6 +168,13 @@ impl<F: Fn(&str) -> String> Samples<F> {
             power: None,
             question: None,
             events: self.events(false),
+            log: self.texts(&[
+                "agent: nvme0n1 is S4EVNF0M912873, 512 GB",
+                "agent: writing debian-13-amd64.raw.zst to nvme0n1",
+                "kernel: nvme0n1: p1 p2 p3",
+                "agent: GET http://10.20.0.2/images/71d0aabbccddeeff00112233a9f4: broke off after 1181116006 bytes, goes on",
+                "agent: <b>43 %</b> & rising",
+            ]),
             served: vec![
                 Served {
                     role: self.t("loader"),
@@ -208,6 +215,7 @@ impl<F: Fn(&str) -> String> Samples<F> {
             power: None,
             question: None,
             events: Vec::new(),
+            log: Vec::new(),
             served: Vec::new(),
         }
     }

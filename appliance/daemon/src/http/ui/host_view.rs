@@ -23,6 +23,8 @@ use std::time::Duration;
 
 /// A station is called under way for this long after the one before.
 const ON_ITS_WAY: Duration = Duration::from_secs(150);
+/// Of a host's log; the whole live part goes out again with each new one.
+const LINES: usize = 50;
 
 /// The live part of a host's page; `events` newest first, `rates` one a second.
 pub(super) fn host(
@@ -52,6 +54,7 @@ pub(super) fn host(
         }),
         install: install.map(|install| install_view(entry, install, &shown, rates, now)),
         events,
+        log: entry.log.iter().skip(entry.log.len().saturating_sub(LINES)).map(ToString::to_string).collect(),
         served: entry.install.as_deref().map(served).unwrap_or_default(),
         state: shown,
     }

@@ -2,6 +2,7 @@
 
 mod fetch;
 mod live;
+mod log;
 mod updates;
 
 use crate::{
