@@ -17,11 +17,24 @@ importing?.addEventListener('submit', async event => {
     if (!answer.ok) throw Object.assign(new Error(said.error), { status: answer.status });
     return said;
   };
+  // What vouches for it, as text: a binary file is armored (RFC 9580, 6.2).
+  const paper = async (field, kind) => {
+    const file = byId('import-' + field).files[0];
+    if (!file) return undefined;
+    const text = await file.text(), at = text.indexOf('-----BEGIN');
+    if (!kind || at >= 0) return text.slice(kind ? at : 0);
+    const raw = new Uint8Array(await file.arrayBuffer()).reduce((raw, byte) => raw + String.fromCharCode(byte), '');
+    return '-----BEGIN PGP ' + kind + '-----\n\n' + btoa(raw).replace(/.{64}/g, '$&\n') + '\n-----END PGP ' + kind + '-----\n';
+  };
   const leaving = event => event.preventDefault();
   button.disabled = true;
   bar.hidden = false;
   addEventListener('beforeunload', leaving);
   try {
+    const papers = JSON.stringify({
+      checksums: await paper('checksums'), signature: await paper('signature', 'SIGNATURE'),
+      key: await paper('key', 'PUBLIC KEY BLOCK') || byId('import-key-name').value.trim() || undefined, file: file.name,
+    });
     let known = await call('POST', '', JSON.stringify({
       name: byId('import-name').value, size_bytes: file.size, origin: file.name, stamp: String(file.lastModified), sha256: byId('import-sha256').value,
     }));
@@ -42,7 +55,7 @@ importing?.addEventListener('submit', async event => {
     }
     bar.removeAttribute('value');
     told.textContent = 'All of it is there. The box looks at what it is.';
-    await call('POST', '/' + known.id + '/finish');
+    await call('POST', '/' + known.id + '/finish', papers);
     removeEventListener('beforeunload', leaving);
     location.assign('/images');
   } catch (error) {

@@ -18,9 +18,10 @@ pub(super) enum Part {
         name: String,
         value: String,
     },
-    /// A file begins.
+    /// A file begins, which its sender calls `file`; that is empty where none was chosen.
     File {
         name: String,
+        file: String,
     },
     /// More of the file that began.
     Data(Bytes),
@@ -117,11 +118,12 @@ impl Parts {
                 };
                 let head: Vec<u8> = self.waits.drain(..end + 4).collect();
                 let (name, file) = named(&String::from_utf8_lossy(&head))?;
-                self.place = if file {
-                    parts.push(Part::File { name });
-                    Place::File
-                } else {
-                    Place::Field { name, value: Vec::new() }
+                self.place = match file {
+                    Some(file) => {
+                        parts.push(Part::File { name, file });
+                        Place::File
+                    }
+                    None => Place::Field { name, value: Vec::new() },
                 };
             }
             Place::Field { name, value } => {
@@ -181,8 +183,8 @@ fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
     }
 }
 
-/// The name of a part, and whether it is a file.
-fn named(head: &str) -> Result<(String, bool), Error> {
+/// The name of a part, and of the file in it if there is one.
+fn named(head: &str) -> Result<(String, Option<String>), Error> {
     let lines = head.split("\r\n");
     let said =
         lines.filter_map(|line| line.split_once(':')).find(|(key, _)| key.eq_ignore_ascii_case("content-disposition"));
@@ -190,7 +192,7 @@ fn named(head: &str) -> Result<(String, bool), Error> {
     // Browsers write a quote in a name as %22 (WHATWG HTML 4.10.21.8).
     let value = |key: &str| said.split_once(&format!("; {key}=\"")).and_then(|(_, rest)| rest.split_once('"'));
     let (name, _) = value("name").ok_or_else(|| broken("a part has no name"))?;
-    Ok((name.to_owned(), value("filename").is_some()))
+    Ok((name.to_owned(), value("filename").map(|(file, _)| file.to_owned())))
 }
 
 #[cfg(test)]
@@ -227,7 +229,7 @@ mod tests {
     fn a_form_reads_the_same_however_it_is_cut() {
         let wanted = [
             Part::Field { name: "csrf".to_owned(), value: "abc".to_owned() },
-            Part::File { name: "bundle".to_owned() },
+            Part::File { name: "bundle".to_owned(), file: "a; name=b".to_owned() },
             Part::Data(Bytes::from_static(b"one\r\n----\r\n----y\r\n\r\r\n--")),
             Part::End,
         ];

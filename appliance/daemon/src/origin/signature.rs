@@ -250,4 +250,4 @@ impl Expected {
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+pub(crate) mod tests;

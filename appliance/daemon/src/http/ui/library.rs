@@ -13,6 +13,7 @@ use crate::{
     origin::{
         desk::{Fetch, FetchState},
         proof::Papers,
+        signature::LONGEST,
     },
 };
 use bytes::{Buf, Bytes};
@@ -178,7 +179,7 @@ fn signed_by(key: &CleanText, signer: &CleanText, expires: Option<WallTime>, now
     format!("{signer}, {key}{expires}")
 }
 
-/// `POST /images/import`: a form with a file, from a page without scripts. Its sender is who `person` is; whether their own page
+/// `POST /images/import`: a form with a file and what vouches for it, from a page without scripts. Its sender is who `person` is; whether their own page
 /// sent it stands in the form, before the file.
 pub(super) async fn import<B: Buf>(
     ask: Ask,
@@ -212,7 +213,8 @@ async fn take_in(
     super::may_change(person)?;
     let state = &ask.state;
     let (mut form, mut own, mut whole) = (Parts::new(&ask.headers)?, false, false);
-    let (mut name, mut sha256, mut arriving) = (String::new(), String::new(), None);
+    let (mut name, mut sha256, mut key_name, mut arriving) = (String::new(), String::new(), String::new(), None);
+    let (mut papers, mut paper) = (Papers::default(), None);
     while let Some(piece) = pieces.next().await {
         let bytes = piece.map_err(|error| Error::Invalid(format!("The upload broke off: {error}.")))?;
         for part in form.feed(&bytes)? {
@@ -221,20 +223,27 @@ async fn take_in(
                     "csrf" => own |= session::same(&value, &person.csrf),
                     "name" => name = value,
                     "sha256" => sha256 = value,
+                    "key_name" => key_name = value,
                     _ => {}
                 },
                 Part::File { .. } if !own => return Err(super::too_old()),
+                Part::File { name: field, .. } if PAPERS.contains(&field.as_str()) => paper = Some(field),
                 Part::File { .. } if arriving.is_some() => {
                     return Err(Error::Invalid("Send one image alone.".to_owned()));
                 }
-                Part::File { .. } => {
+                Part::File { file, .. } => {
+                    paper = None;
+                    papers.name = if file.is_empty() { name.clone() } else { file };
                     arriving = Some((images_api::check(state, &name, &sha256)?, images_api::start(state).await?));
                 }
-                Part::Data(bytes) => {
-                    if let Some((checked, import)) = arriving.take() {
-                        arriving = Some((checked, images_api::write(import, bytes).await?));
+                Part::Data(bytes) => match &paper {
+                    Some(field) => add(&mut papers, field, &bytes)?,
+                    None => {
+                        if let Some((checked, import)) = arriving.take() {
+                            arriving = Some((checked, images_api::write(import, bytes).await?));
+                        }
                     }
-                }
+                },
                 Part::End => whole = true,
             }
         }
@@ -243,10 +252,31 @@ async fn take_in(
         (false, ..) => Err(super::too_old()),
         (true, true, Some((checked, import))) => {
             let actor = Actor::User(person.name.clone());
-            images_api::keep(state, actor, import, checked, CleanText::new("upload"), Papers::default()).await
+            if papers.key.is_none() {
+                papers.key = actions::key_of(state, Some(key_name)).await?;
+            }
+            images_api::keep(state, actor, import, checked, CleanText::new("upload"), papers).await
         }
         (true, ..) => Err(Error::Invalid("The upload broke off. Send the file again.".to_owned())),
     }
+}
+
+/// The files of the form that are no image.
+const PAPERS: [&str; 3] = ["checksums", "signature", "key"];
+
+/// More of one of them.
+fn add(papers: &mut Papers, field: &str, bytes: &[u8]) -> Result<(), Error> {
+    let paper = match field {
+        "checksums" => &mut papers.checksums,
+        "signature" => &mut papers.signature,
+        _ => &mut papers.key,
+    };
+    let paper = paper.get_or_insert_default();
+    if paper.len() + bytes.len() > LONGEST {
+        return Err(Error::Invalid(format!("The file of the {field} is too long to be one.")));
+    }
+    paper.extend_from_slice(bytes);
+    Ok(())
 }
 
 /// `POST /images/{id}/remove`.

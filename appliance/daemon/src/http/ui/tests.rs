@@ -1,6 +1,7 @@
 //! The page over a real listener and a real inventory.
 
 mod fetch;
+mod import;
 mod live;
 mod log;
 mod updates;
