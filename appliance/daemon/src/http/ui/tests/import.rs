@@ -13,9 +13,12 @@ fn part(name: &str, file: Option<&str>, value: &[u8]) -> Vec<u8> {
     [head.as_bytes(), value, b"\r\n"].concat()
 }
 
+/// Files beside the one, by their fields.
+type Beside<'a> = &'a [(&'a str, &'a [u8])];
+
 impl Site {
     /// The form in the order of the page; what is not given is sent empty, as browsers do.
-    async fn import(&self, name: &str, papers: &[(&str, &[u8])], key_name: &str) -> Reply {
+    async fn import(&self, name: &str, papers: Beside<'_>, key_name: &str) -> Reply {
         let mut body = [part("csrf", None, CSRF.as_bytes()), part("name", None, name.as_bytes())].concat();
         body.extend(part("sha256", None, b""));
         body.extend(part("file", Some("x.iso"), BYTES));
@@ -48,7 +51,7 @@ async fn a_file_is_taken_only_with_the_signature_that_came_with_it() {
     let list = format!("{digest}  x.iso\n").into_bytes();
     let foreign = format!("{digest}  y.iso\n").into_bytes();
     let site = Site::new().await;
-    let refusals: [(&[(&str, &[u8])], &str, &str); 5] = [
+    let refusals: [(Beside<'_>, &str, &str); 5] = [
         (&[("signature", &signature)], "", "without the key"),
         (&[("signature", &stranger), ("key", &key)], "", "signature is refused"),
         (&[("checksums", &foreign)], "", "list of checksums"),
