@@ -88,9 +88,9 @@ END
   debconf-set grub-installer/bootdev "/dev/$disk"
 }
 
-# An archive that does not answer, as security.debian.org on a network apart, is an error that waits for somebody to read it. Seen, it
-# waits for nobody: apt-setup comments the archive's line out, and late tells.
-unreachable() {
+# An archive that apt refuses, as one that its server does not have, is an error that waits for somebody to read it. Seen, it waits for
+# nobody: apt-setup comments the archive's line out, and late tells. One that cannot be reached keeps its line.
+refused() {
   # shellcheck source=/dev/null # debian-installer's own
   (. /usr/share/debconf/confmodule && db_fset apt-setup/service-failed seen true)
 }
@@ -104,7 +104,7 @@ late() {
   fi
   lost=$(sed -n 's|^#deb [a-z]*://\([^ ]*\) \([^ ]*\) .*|\1 \2|p' /target/etc/apt/sources.list | sort -u | tr '\n' ' ')
   if [ -n "$lost" ]; then
-    rackberry_report no-updates "no answer from $lost- commented out in sources.list, so that no updates come from there until somebody puts that right"
+    rackberry_report no-updates "apt refused $lost- commented out in sources.list, so that no updates come from there until somebody puts that right"
   elif ! grep -q '^deb .*-security ' /target/etc/apt/sources.list; then
     rackberry_report no-updates "sources.list names no archive of security updates, so that none come until somebody adds one"
   fi
@@ -133,7 +133,7 @@ late) late ;;
 finish) finish ;;
 report)
   rackberry_report "$2"
-  [ "$2" != configure ] || unreachable
+  [ "$2" != configure ] || refused
   ;;
 esac
 exit 0
