@@ -179,8 +179,8 @@ fn signed_by(key: &CleanText, signer: &CleanText, expires: Option<WallTime>, now
     format!("{signer}, {key}{expires}")
 }
 
-/// `POST /images/import`: a form with a file and what vouches for it, from a page without scripts. Its sender is who `person` is; whether their own page
-/// sent it stands in the form, before the file.
+/// `POST /images/import`: a form with a file and what vouches for it, from a page without scripts. Its sender is who `person` is;
+/// whether their own page sent it stands in the form, before the file.
 pub(super) async fn import<B: Buf>(
     ask: Ask,
     person: Person,
